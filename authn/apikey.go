@@ -1,0 +1,67 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+// bearerKey is an API key sent as a bearer token.
+type bearerKey struct{ key directory.Secret }
+
+func recogniseBearerKey(p Presented) ([]credential, error) {
+	token, ok := p.authorization("Bearer")
+	if !ok {
+		return nil, nil
+	}
+	if shape, _, _ := directory.ShapeOf(token); shape != directory.OpaqueToken {
+		return nil, nil
+	}
+	return []credential{bearerKey{directory.NewSecret(token)}}, nil
+}
+
+func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+	id, key, err := a.findKey(ctx, view, c.key, directory.BearerKey)
+	if err != nil {
+		return nil, err
+	}
+	return keyPrincipal(id, key, "bearer_key"), nil
+}
+
+// findKey looks an API key up by the keyed hash of the key. Unknown keys, and those of the other kind, are invalid.
+func (a *Authenticator) findKey(ctx context.Context, r datastore.Reader, presented directory.Secret, kind string) (string, directory.APIKey, error) {
+	owner, err := a.secretOwner(ctx, r, presented, directory.KindAPIKey)
+	if err != nil {
+		return "", directory.APIKey{}, err
+	}
+	key, err := a.tenant.APIKey(owner.ID).Get(ctx, r)
+	if errors.Is(err, datastore.ErrNotFound) || (err == nil && key.Kind != kind) {
+		return "", key, invalid()
+	}
+	return owner.ID, key, err
+}
+
+// secretOwner finds whose secret it is; one of another kind is as invalid as an unknown one.
+func (a *Authenticator) secretOwner(ctx context.Context, r datastore.Reader, presented directory.Secret, kind directory.SecretKind) (directory.SecretOwner, error) {
+	if directory.Mistyped(presented.Expose()) {
+		return directory.SecretOwner{}, invalid()
+	}
+	owner, found, err := a.tenant.SecretOwner(a.master.Hash(presented)).Find(ctx, r)
+	if err == nil && (!found || owner.Kind != kind) {
+		err = invalid()
+	}
+	return owner, err
+}
+
+func keyPrincipal(id string, key directory.APIKey, method string) *Principal {
+	p := &Principal{
+		Type: APIKey, Subject: id, Org: key.Org, Scopes: key.Scopes, Methods: []string{method},
+		Credential: CredentialRef{Type: "api_key", ID: id},
+	}
+	if key.ExpiresAt != nil {
+		p.Expires = key.ExpiresAt.Unix()
+	}
+	return p
+}

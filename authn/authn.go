@@ -1,0 +1,175 @@
+// Package authn turns the credential of a request into a Principal. Each credential type is one file: it recognises
+// its own shape and proves one thing, that the credential is genuine. The Authenticator sees to what is common to all:
+// there is exactly one credential, and what it rests on (organization, user, client, key, vendor, integration, the key
+// owner's role) is in good standing now.
+//
+// It must never choose between two credentials, remember a verdict beyond the view it was made in, keep a secret or put
+// one into an error, and never let an answer or its timing tell whether an id exists.
+package authn
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+// PrincipalType says what kind of party a principal is.
+type PrincipalType string
+
+const (
+	User     PrincipalType = "user"
+	Client   PrincipalType = "client"
+	APIKey   PrincipalType = "apikey"
+	Vendor   PrincipalType = "vendor"
+	Workload PrincipalType = "workload"
+)
+
+// Principal is what every credential becomes, and what policies see as input.principal. The names are those of JWT
+// and OAuth.
+type Principal struct {
+	Type            PrincipalType `json:"type"`
+	Subject         string        `json:"sub"`
+	AuthorizedParty string        `json:"azp,omitempty"` // who acts, when it is not the subject
+	Org             string        `json:"org,omitempty"` // the one organization that the credential is for
+	// Scopes limit what the credential may do. Nil means that it has no such limit, empty that it may do nothing.
+	Scopes     []string       `json:"scopes,omitzero"`
+	Audience   []string       `json:"aud,omitempty"`
+	Methods    []string       `json:"amr,omitempty"` // how it was authenticated
+	Credential CredentialRef  `json:"credential,omitzero"`
+	Expires    int64          `json:"exp,omitempty"` // seconds since 1970
+	Claims     map[string]any `json:"claims,omitempty"`
+}
+
+// CredentialRef names the credential that was used, never its secret.
+type CredentialRef struct {
+	Type string `json:"type"`
+	ID   string `json:"id"`
+}
+
+// Presented is everything in a request that could be a credential, as the server found it.
+type Presented struct {
+	Authorization []string     // each Authorization field of the header
+	KeyPairs      []Pair       // apikey and apisecret, one entry for each place that had any of them
+	Clients       []Pair       // client_id and client_secret likewise
+	Basic         BasicMeaning // what a user name in Authorization: Basic is, on this route
+	// Registered is set at OAuth endpoints: a client may only use the authentication method that it registered.
+	Registered bool
+	Body       []BodyProblem // what was ambiguous already while reading, such as a parameter sent twice
+}
+
+// Pair is an id and a secret; either may be missing.
+type Pair struct{ ID, Secret directory.Secret }
+
+// BodyProblem describes why credentials could not be read unambiguously.
+type BodyProblem string
+
+// BasicMeaning says who can sign in with Authorization: Basic on a route.
+type BasicMeaning int
+
+const (
+	BasicEither BasicMeaning = iota // a client when the name is a client's id, else a user; the two never coincide
+	BasicClient
+	BasicUser
+)
+
+// Options of an Authenticator.
+type Options struct {
+	Tenant directory.Tenant
+	Master *directory.MasterKey
+	Issuer string // of the tenant's own access tokens, and the audience of tokens that call Mandate itself
+	// PasswordChecks run at once at most; ten times as many wait. They are shared by all tenants.
+	PasswordChecks *PasswordChecks
+	ClockLeeway    time.Duration
+	Now            func() time.Time
+}
+
+// Authenticator authenticates the credentials of one tenant. It is safe for concurrent use.
+type Authenticator struct {
+	tenant    directory.Tenant
+	master    *directory.MasterKey
+	issuer    string
+	passwords *PasswordChecks
+	leeway    time.Duration
+	now       func() time.Time
+}
+
+// New makes an Authenticator.
+func New(o Options) *Authenticator {
+	return &Authenticator{tenant: o.Tenant, master: o.Master, issuer: o.Issuer, passwords: o.PasswordChecks, leeway: o.ClockLeeway, now: o.Now}
+}
+
+// credential is one credential of a request, recognised by its shape alone. authenticate proves that it is
+// genuine; the standing of what it rests on is checked after it, for all types alike.
+type credential interface {
+	authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error)
+}
+
+// recognisers lists the credential types. Each returns those of its type that a request presents.
+func recognisers() []func(Presented) ([]credential, error) {
+	return []func(Presented) ([]credential, error){
+		recogniseBearerKey,
+		recogniseAccessToken,
+		recognisePartnerToken,
+		recogniseBasic,
+		recogniseKeyPair,
+		recogniseClient,
+	}
+}
+
+// Authenticate returns the principal of the one credential presented, as of the view. The error is an *Error, or
+// one of the store or the context.
+func (a *Authenticator) Authenticate(ctx context.Context, view datastore.View, presented Presented) (*Principal, error) {
+	if err := presented.unambiguous(); err != nil {
+		return nil, err
+	}
+	var found []credential
+	for _, recognise := range recognisers() {
+		credentials, err := recognise(presented)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, credentials...)
+	}
+	switch len(found) {
+	case 0:
+		return nil, &Error{Kind: Missing, Detail: "the request has no credential"}
+	case 1:
+	default:
+		return nil, &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
+	}
+	principal, err := found[0].authenticate(ctx, a, view)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.standing(ctx, view, principal); err != nil {
+		return nil, err
+	}
+	return principal, nil
+}
+
+// ForMandate refuses a token that was made for another API when it is used to call Mandate itself (RFC 9068 §4), and
+// one without the scope that the route needs (RFC 6750 §3.1). What other credentials may ask is the policy's matter.
+func (a *Authenticator) ForMandate(p *Principal, scope string) error {
+	if p.Credential.Type != accessTokenType {
+		return nil
+	}
+	if !contains(p.Audience, a.issuer) {
+		return &Error{Kind: Invalid, Detail: "the access token is for another audience: get one whose audience is this server's issuer"}
+	}
+	if !contains(p.Scopes, scope) {
+		return &Error{Kind: InsufficientScope, Scope: scope, Detail: fmt.Sprintf("the access token lacks the scope %s", scope)}
+	}
+	return nil
+}
+
+func contains(list []string, s string) bool {
+	for _, e := range list {
+		if e == s {
+			return true
+		}
+	}
+	return false
+}

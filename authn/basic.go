@@ -1,0 +1,80 @@
+package authn
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"strings"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+// basic is an Authorization: Basic credential: a client's (its two parts form-encoded, RFC 6749 §2.3.1) or a user's (as
+// they are, RFC 7617).
+type basic struct {
+	name    string
+	secret  directory.Secret
+	meaning BasicMeaning
+	// registered is set where a client must use the method that it registered.
+	registered bool
+}
+
+func recogniseBasic(p Presented) ([]credential, error) {
+	value, ok := p.authorization("Basic")
+	if !ok {
+		return nil, nil
+	}
+	decoded, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return nil, &Error{Kind: Malformed, Detail: "the Basic credential is not base64"}
+	}
+	name, secret, ok := strings.Cut(string(decoded), ":")
+	if !ok {
+		return nil, &Error{Kind: Malformed, Detail: "the Basic credential has no colon between name and secret"}
+	}
+	if name == "" || secret == "" {
+		return nil, &Error{Kind: Malformed, Detail: "the Basic credential lacks the name or the secret"}
+	}
+	return []credential{basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, registered: p.Registered}}, nil
+}
+
+func (c basic) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+	switch c.meaning {
+	case BasicUser:
+		return a.password(ctx, view, c.name, c.secret)
+	case BasicClient:
+		client, err := c.asClient()
+		if err != nil {
+			return nil, err
+		}
+		return client.authenticate(ctx, a, view)
+	}
+	client, err := c.asClient()
+	if err == nil {
+		_, known, err := a.tenant.Client(client.id).Find(ctx, view)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			principal, err := client.authenticate(ctx, a, view)
+			// A client's wrong secret takes as long as a user's wrong password: where both can sign in, the time must not
+			// tell which ids are clients.
+			if wrong := (*Error)(nil); errors.As(err, &wrong) && wrong.Kind == Invalid {
+				return nil, a.passwords.pretend(ctx, c.secret)
+			}
+			return principal, err
+		}
+	}
+	return a.password(ctx, view, c.name, c.secret)
+}
+
+func (c basic) asClient() (clientSecret, error) {
+	id, err := url.QueryUnescape(c.name)
+	secret, err2 := url.QueryUnescape(c.secret.Expose())
+	if err != nil || err2 != nil || id == "" || secret == "" {
+		return clientSecret{}, &Error{Kind: Malformed, Detail: "the client's id and secret must be form-encoded in a Basic credential (RFC 6749 §2.3.1)"}
+	}
+	return clientSecret{id: id, secret: directory.NewSecret(secret), method: secretBasic, registered: c.registered}, nil
+}

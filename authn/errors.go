@@ -1,0 +1,35 @@
+package authn
+
+// Kind says in which way authentication failed.
+type Kind int
+
+const (
+	Missing           Kind = iota // no credential at all
+	Ambiguous                     // more than one, or one sent in two places
+	Malformed                     // a part is missing or cannot be decoded
+	Invalid                       // unknown, wrong, expired, or for another audience
+	Inactive                      // genuine, but something that it rests on is suspended or gone
+	VendorRefused                 // a genuine pair whose vendor-org relationship does not hold
+	InsufficientScope             // genuine, but without the scope that the route needs
+	Busy                          // too many password checks wait already
+)
+
+// Error is a failed authentication. Detail is for the caller: it says what to do and nothing about what exists. Code
+// is stable and finer than Kind where the caller has proved to hold the credential.
+type Error struct {
+	Kind   Kind
+	Code   string
+	Scope  string // the scope that is missing, for InsufficientScope
+	Detail string
+}
+
+func (e *Error) Error() string { return e.Detail }
+
+// invalid is the one answer to a credential that is unknown or wrong, whichever it is.
+func invalid() error {
+	return &Error{Kind: Invalid, Detail: "the credential is not valid"}
+}
+
+func inactive(code, detail string) error {
+	return &Error{Kind: Inactive, Code: code, Detail: detail}
+}

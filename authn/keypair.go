@@ -1,0 +1,41 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+// keyPair is an API key of the kind pair: apikey says which, apisecret proves it.
+type keyPair struct{ key, secret directory.Secret }
+
+func recogniseKeyPair(p Presented) ([]credential, error) {
+	var found []credential
+	for _, pair := range p.KeyPairs {
+		if pair.ID.IsZero() || pair.Secret.IsZero() {
+			return nil, &Error{Kind: Malformed, Detail: "apikey and apisecret go together: one of them is missing"}
+		}
+		found = append(found, keyPair{key: pair.ID, secret: pair.Secret})
+	}
+	return found, nil
+}
+
+func (c keyPair) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+	id, key, err := a.findKey(ctx, view, c.key, directory.PairKey)
+	if err != nil {
+		return nil, err
+	}
+	secrets, err := a.tenant.KeySecrets(id).Get(ctx, view)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return nil, invalid()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !a.master.Matches(c.secret, secrets.Secret) {
+		return nil, invalid()
+	}
+	return keyPrincipal(id, key, "key_pair"), nil
+}

@@ -1,0 +1,54 @@
+package authn
+
+import (
+	"context"
+	"errors"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+// partnerToken is a vendor's token and the partner token of one of its integrations, each useless without the other:
+// base64(vendor ":" partner), or the two as they are.
+type partnerToken struct{ vendor, partner directory.Secret }
+
+func recognisePartnerToken(p Presented) ([]credential, error) {
+	token, ok := p.authorization("Bearer")
+	if !ok {
+		return nil, nil
+	}
+	shape, vendor, partner := directory.ShapeOf(token)
+	if shape != directory.PairToken {
+		return nil, nil
+	}
+	return []credential{partnerToken{directory.NewSecret(vendor), directory.NewSecret(partner)}}, nil
+}
+
+func (c partnerToken) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+	// Both are looked up before either is judged, so nothing tells which half is wrong.
+	vendor, vendorErr := a.secretOwner(ctx, view, c.vendor, directory.KindVendorToken)
+	partner, partnerErr := a.secretOwner(ctx, view, c.partner, directory.KindPartnerToken)
+	for _, err := range []error{vendorErr, partnerErr} {
+		if failed := (*Error)(nil); err != nil && !errors.As(err, &failed) {
+			return nil, err
+		}
+	}
+	if vendorErr != nil || partnerErr != nil || vendor.ID != partner.ID {
+		return nil, invalid()
+	}
+	integration, err := a.tenant.Integration(partner.Org, partner.ID).Get(ctx, view)
+	if errors.Is(err, datastore.ErrNotFound) {
+		return nil, vendorRefused()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Principal{
+		Type: Vendor, Subject: vendor.ID, Org: partner.Org, Scopes: integration.Scopes,
+		Methods: []string{"partner_token"}, Credential: CredentialRef{Type: "partner_token", ID: integration.ID},
+	}, nil
+}
+
+func vendorRefused() error {
+	return &Error{Kind: VendorRefused, Code: "vendor_not_authorized", Detail: "the vendor has no active relationship with the organization"}
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"mandate/datastore"
+	"mandate/directory"
+	"mandate/server"
+)
+
+// config is mandate.yaml. Flags and variables override it: see settings.
+type config struct {
+	Listen         string                  `yaml:"listen"`
+	PublicURL      string                  `yaml:"public_url"`
+	AllowPlaintext bool                    `yaml:"allow_plaintext"`
+	Data           string                  `yaml:"data"`
+	MasterKey      string                  `yaml:"master_key"`
+	History        time.Duration           `yaml:"history"`
+	TLS            tlsConfig               `yaml:"tls"`
+	Tenants        map[string]tenantConfig `yaml:"tenants"`
+	Tokens         tokenConfig             `yaml:"tokens"`
+	Limits         limitConfig             `yaml:"limits"`
+	Log            logConfig               `yaml:"log"`
+}
+
+type tlsConfig struct {
+	Certificate string `yaml:"certificate,omitempty"`
+	Key         string `yaml:"key,omitempty"`
+	ClientCA    any    `yaml:"client_ca,omitempty"` // no effect yet
+}
+
+type tenantConfig struct {
+	Policies  string `yaml:"policies,omitempty"`  // a folder; the embedded defaults when left out
+	Directory string `yaml:"directory,omitempty"` // imported at start when the tenant is empty
+}
+
+type tokenConfig struct {
+	AccessLifetime  time.Duration `yaml:"access_lifetime"`
+	ClockLeeway     time.Duration `yaml:"clock_leeway"`
+	CodeLifetime    any           `yaml:"code_lifetime,omitempty"`    // no effect yet
+	RefreshLifetime any           `yaml:"refresh_lifetime,omitempty"` // no effect yet
+	RefreshGrace    any           `yaml:"refresh_grace,omitempty"`    // no effect yet
+}
+
+type limitConfig struct {
+	Body                 byteSize      `yaml:"body"`
+	Evaluation           time.Duration `yaml:"evaluation"`
+	PasswordChecksAtOnce int           `yaml:"password_checks_at_once"`
+	MemoryForRemembering any           `yaml:"memory_for_remembering,omitempty"` // no effect yet
+}
+
+type logConfig struct {
+	Level slog.Level `yaml:"level"`
+}
+
+func defaultConfig() *config {
+	return &config{
+		Listen: "127.0.0.1:8080", Data: "./mandate-data", History: 24 * time.Hour,
+		Tenants: map[string]tenantConfig{},
+		Tokens:  tokenConfig{AccessLifetime: 10 * time.Minute, ClockLeeway: 30 * time.Second},
+		Limits:  limitConfig{Body: 1 << 20, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2},
+		Log:     logConfig{Level: slog.LevelInfo},
+	}
+}
+
+// byteSize is a number of bytes, written like 1MiB.
+type byteSize int
+
+func (b byteSize) String() string               { return strings.ReplaceAll(humanize.IBytes(uint64(b)), " ", "") }
+func (b byteSize) Type() string                 { return "size" }
+func (b byteSize) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+func (b *byteSize) UnmarshalText(text []byte) error { return b.Set(string(text)) }
+
+func (b *byteSize) Set(s string) error {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > 1<<30 {
+		return fmt.Errorf("%q is not a size such as 1MiB, at most 1GiB", s)
+	}
+	*b = byteSize(n)
+	return nil
+}
+
+// settings are the flags over a configuration. The variable of each is MANDATE_ and its name in capitals.
+func settings(c *config) *pflag.FlagSet {
+	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
+	flags.StringVar(&c.Listen, "listen", c.Listen, "address to listen on")
+	flags.StringVar(&c.PublicURL, "public-url", c.PublicURL, "URL under which clients reach the server, and the issuer of its tokens")
+	flags.BoolVar(&c.AllowPlaintext, "allow-plaintext", c.AllowPlaintext, "listen on other than loopback addresses without TLS, behind a proxy that has it")
+	flags.StringVar(&c.Data, "data", c.Data, "folder of the embedded store")
+	flags.StringVar(&c.MasterKey, "master-key", c.MasterKey, "file of the master key (default: master.key in the data folder; made when there is none)")
+	flags.DurationVar(&c.History, "history", c.History, "how long earlier revisions can be asked for")
+	flags.StringVar(&c.TLS.Certificate, "tls-certificate", c.TLS.Certificate, "file of the certificate chain (PEM)")
+	flags.StringVar(&c.TLS.Key, "tls-key", c.TLS.Key, "file of the certificate's key (PEM)")
+	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Policies }}, "policies", "folder of the default tenant's policies, followed while it changes (default: those built in)")
+	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Directory }}, "directory", "directory file to import at start when the default tenant is empty")
+	flags.DurationVar(&c.Tokens.AccessLifetime, "tokens-access-lifetime", c.Tokens.AccessLifetime, "lifetime of access tokens whose client and API set none")
+	flags.DurationVar(&c.Tokens.ClockLeeway, "tokens-clock-leeway", c.Tokens.ClockLeeway, "how far clocks may differ, at most 60s")
+	flags.Var(&c.Limits.Body, "limits-body", "largest request body")
+	flags.DurationVar(&c.Limits.Evaluation, "limits-evaluation", c.Limits.Evaluation, "longest evaluation of a policy")
+	flags.IntVar(&c.Limits.PasswordChecksAtOnce, "limits-password-checks-at-once", c.Limits.PasswordChecksAtOnce, "passwords verified at once, 19 MiB each")
+	flags.TextVar(&c.Log.Level, "log-level", c.Log.Level, "debug, info, warn or error")
+	return flags
+}
+
+// tenantSetting is a setting of the default tenant.
+type tenantSetting struct {
+	config *config
+	field  func(*tenantConfig) *string
+}
+
+func (s tenantSetting) Type() string { return "path" }
+
+func (s tenantSetting) String() string {
+	if s.config == nil {
+		return ""
+	}
+	t := s.config.Tenants[string(server.DefaultTenant)]
+	return *s.field(&t)
+}
+
+func (s tenantSetting) Set(value string) error {
+	t := s.config.Tenants[string(server.DefaultTenant)]
+	*s.field(&t) = value
+	s.config.Tenants[string(server.DefaultTenant)] = t
+	return nil
+}
+
+func variable(flag string) string {
+	return "MANDATE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// addSettings gives a command the flags of the configuration, and --config.
+func addSettings(cmd *cobra.Command) {
+	flags := settings(defaultConfig())
+	flags.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + variable(f.Name) + "]" })
+	cmd.Flags().AddFlagSet(flags)
+	cmd.Flags().String("config", "", "configuration file (mandate.yaml)")
+}
+
+// loadConfig puts together the defaults, the file, the variables and the flags, each over the one before.
+func loadConfig(cmd *cobra.Command, lookupEnv func(string) (string, bool)) (*config, error) {
+	c := defaultConfig()
+	if name, _ := cmd.Flags().GetString("config"); name != "" {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+		if err := directory.DecodeYAML(text, c); err != nil {
+			return nil, fmt.Errorf("configuration %s:\n%w", name, err)
+		}
+		if c.Tenants == nil {
+			c.Tenants = map[string]tenantConfig{}
+		}
+	}
+	var failed error
+	flags := settings(c)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if value, ok := lookupEnv(variable(f.Name)); ok && failed == nil {
+			if err := flags.Set(f.Name, value); err != nil {
+				failed = fmt.Errorf("variable %s: %w", variable(f.Name), err)
+			}
+		}
+	})
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if flags.Lookup(f.Name) != nil && failed == nil {
+			failed = flags.Set(f.Name, f.Value.String())
+		}
+	})
+	if failed != nil {
+		return nil, failed
+	}
+	return c, c.complete()
+}
+
+// complete fills in what follows from other settings, and refuses what cannot work.
+func (c *config) complete() error {
+	if _, ok := c.Tenants[string(server.DefaultTenant)]; !ok {
+		c.Tenants[string(server.DefaultTenant)] = tenantConfig{}
+	}
+	if c.MasterKey == "" {
+		c.MasterKey = filepath.Join(c.Data, "master.key")
+	}
+	if c.PublicURL == "" {
+		scheme := "http"
+		if c.TLS.Certificate != "" {
+			scheme = "https"
+		}
+		c.PublicURL = scheme + "://" + c.Listen
+	}
+	var problems []error
+	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	for name := range c.Tenants {
+		if !datastore.TenantID(name).Valid() {
+			wrong("tenants: %q must be lower case letters, digits and inner hyphens, at most 63", name)
+		}
+	}
+	if u, err := url.Parse(c.PublicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		wrong("public_url must be an http or https URL without user, query and fragment")
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		wrong("tls: certificate and key go together")
+	}
+	if c.Tokens.AccessLifetime < time.Second || c.Tokens.AccessLifetime > 24*time.Hour {
+		wrong("tokens.access_lifetime must be between 1s and 24h")
+	}
+	if c.Tokens.ClockLeeway < 0 || c.Tokens.ClockLeeway > time.Minute {
+		wrong("tokens.clock_leeway must be between 0s and 60s")
+	}
+	if c.Limits.Body < 1<<10 {
+		wrong("limits.body must be at least 1KiB")
+	}
+	if c.Limits.Evaluation < time.Millisecond || c.Limits.Evaluation > time.Minute {
+		wrong("limits.evaluation must be between 1ms and 1m")
+	}
+	if c.Limits.PasswordChecksAtOnce < 1 || c.Limits.PasswordChecksAtOnce > 1024 {
+		wrong("limits.password_checks_at_once must be between 1 and 1024")
+	}
+	if c.History < time.Minute {
+		wrong("history must be at least 1m")
+	}
+	return errors.Join(problems...)
+}
+
+// mayListen refuses to carry secrets over a network in plain text.
+func (c *config) mayListen() error {
+	if c.TLS.Certificate != "" || c.AllowPlaintext {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || (ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return fmt.Errorf("listen: %s is not a loopback address and there is no TLS certificate, so credentials would cross the network in plain text: "+
+		"set tls, or allow_plaintext behind a proxy that has it", c.Listen)
+}
+
+// withoutEffect names the settings that are known but do nothing in this version.
+func (c *config) withoutEffect() []string {
+	var names []string
+	for name, value := range map[string]any{
+		"tls.client_ca": c.TLS.ClientCA, "tokens.code_lifetime": c.Tokens.CodeLifetime,
+		"tokens.refresh_lifetime": c.Tokens.RefreshLifetime, "tokens.refresh_grace": c.Tokens.RefreshGrace,
+		"limits.memory_for_remembering": c.Limits.MemoryForRemembering,
+	} {
+		if value != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func configCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print the effective configuration",
+		Long:  "Print the configuration as serve would use it: defaults, file, variables and flags, each over the one before.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(cmd, lookupEnv)
+			if err != nil {
+				return err
+			}
+			encoder := yaml.NewEncoder(cmd.OutOrStdout())
+			encoder.SetIndent(2)
+			return errors.Join(encoder.Encode(c), encoder.Close())
+		},
+	}
+	addSettings(cmd)
+	return cmd
+}

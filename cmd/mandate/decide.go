@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"mandate/authn"
+	"mandate/directory"
+	"mandate/server"
+)
+
+// question is what decide asks, from its flags.
+type question struct {
+	subject, action, resource, org, context string
+	tenant                                  string
+	server, authorizationFile               string
+	explain, json                           bool
+}
+
+const (
+	statusDenied        = exitStatus(3)
+	authorizationEnv    = "MANDATE_AUTHORIZATION"
+	maxAnswer           = 16 << 20
+	decideClientTimeout = 30 * time.Second
+)
+
+func decideCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
+	var q question
+	cmd := &cobra.Command{
+		Use:   "decide",
+		Short: "Make a decision from the command line",
+		Long: `Make a decision from the command line: on a data folder, or at a running server with --server.
+
+At a server the credential of the caller is the value of an Authorization header, taken from the variable
+MANDATE_AUTHORIZATION or from --authorization-file: "Bearer mdt_ak_…" or "Basic …". Asking about others takes
+the scope decide; --explain takes manage as well.
+
+The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`,
+		Example: `  mandate decide --subject user:bob --action documents:write --resource document:report --org acme --explain
+  MANDATE_AUTHORIZATION='Bearer mdt_ak_…' mandate decide --server http://127.0.0.1:8080 --subject user:bob \
+      --action documents:read --resource document:report --org acme`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := q.body()
+			if err != nil {
+				return err
+			}
+			answer, err := q.ask(cmd, lookupEnv, body)
+			if err != nil {
+				return err
+			}
+			if q.json {
+				text, err := json.Marshal(answer, json.Deterministic(true), jsontext.WithIndent("  "))
+				if err != nil {
+					return fmt.Errorf("print the decision: %w", err)
+				}
+				say(cmd.OutOrStdout(), "%s\n", text)
+			} else {
+				say(cmd.OutOrStdout(), "%s", answer.Text())
+			}
+			if !answer.Decision {
+				return statusDenied
+			}
+			return nil
+		},
+	}
+	addSettings(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&q.subject, "subject", "", "who, as type:id, such as user:alice")
+	flags.StringVar(&q.action, "action", "", "what, such as documents:read")
+	flags.StringVar(&q.resource, "resource", "", "on what, as type:id, such as document:report")
+	flags.StringVar(&q.org, "org", "", "organization that the resource belongs to")
+	flags.StringVar(&q.context, "context", "", "context of the request, a JSON object")
+	flags.StringVar(&q.tenant, "tenant", string(server.DefaultTenant), "tenant that decides")
+	flags.StringVar(&q.server, "server", "", "URL of a running server (default: decide on the data folder)")
+	flags.StringVar(&q.authorizationFile, "authorization-file", "", "file with the Authorization header for --server (default: $"+authorizationEnv+")")
+	flags.BoolVar(&q.explain, "explain", false, "say which rules held, which did not, and which facts were read")
+	flags.BoolVar(&q.json, "json", false, "print JSON")
+	return cmd
+}
+
+// body is the AuthZEN evaluation request.
+func (q question) body() ([]byte, error) {
+	subjectType, subjectID, ok1 := strings.Cut(q.subject, ":")
+	resourceType, resourceID, ok2 := strings.Cut(q.resource, ":")
+	if !ok1 || !ok2 || q.action == "" {
+		return nil, errors.New("give --subject type:id, --action and --resource type:id; see mandate decide --help")
+	}
+	resource := map[string]any{"type": resourceType, "id": resourceID}
+	if q.org != "" {
+		resource["properties"] = map[string]string{"org": q.org}
+	}
+	request := map[string]any{
+		"subject": map[string]string{"type": subjectType, "id": subjectID},
+		"action":  map[string]string{"name": q.action}, "resource": resource,
+	}
+	if q.context != "" {
+		if value := jsontext.Value(q.context); !value.IsValid() || value.Kind() != '{' {
+			return nil, errors.New("--context must be a JSON object")
+		}
+		request["context"] = jsontext.Value(q.context)
+	}
+	return json.Marshal(request)
+}
+
+func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
+	if q.server != "" {
+		return q.askServer(cmd.Context(), lookupEnv, body)
+	}
+	c, err := loadConfig(cmd, lookupEnv)
+	if err != nil {
+		return server.Explained{}, err
+	}
+	// Only what is there already is asked: deciding makes no store and imports nothing.
+	if _, err := os.Stat(c.Data); err != nil {
+		return server.Explained{}, fmt.Errorf("data folder: %w: name it with --data, or a server with --server", err)
+	}
+	for name, tenant := range c.Tenants {
+		tenant.Directory = ""
+		c.Tenants[name] = tenant
+	}
+	if _, ok := c.Tenants[q.tenant]; !ok {
+		c.Tenants[q.tenant] = tenantConfig{}
+	}
+	s, err := openService(cmd.Context(), c, logger(cmd, c))
+	if err != nil {
+		return server.Explained{}, err
+	}
+	operator := &authn.Principal{Type: authn.Workload, Subject: "operator", Scopes: []string{"decide", "manage"}}
+	answer, err := s.server.Explain(cmd.Context(), directory.Tenant(q.tenant), operator, body)
+	if !q.explain {
+		answer.Explanation = nil
+	}
+	return answer, errors.Join(err, s.close())
+}
+
+func (q question) askServer(ctx context.Context, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
+	var answer server.Explained
+	authorization, _ := lookupEnv(authorizationEnv)
+	if q.authorizationFile != "" {
+		text, err := os.ReadFile(q.authorizationFile)
+		if err != nil {
+			return answer, fmt.Errorf("read the credential: %w", err)
+		}
+		authorization = strings.TrimSpace(string(text))
+	}
+	if authorization == "" {
+		return answer, errors.New("no credential for the server: set " + authorizationEnv + " or --authorization-file")
+	}
+	url := server.Issuer(q.server, directory.Tenant(q.tenant)) + "/access/v1/evaluation"
+	if q.explain {
+		url = server.Issuer(q.server, directory.Tenant(q.tenant)) + "/v1/explain"
+	}
+	ctx, cancel := context.WithTimeout(ctx, decideClientTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return answer, fmt.Errorf("ask the server: %w", err)
+	}
+	request.Header.Set("Authorization", authorization)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return answer, fmt.Errorf("ask the server: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return answer, fmt.Errorf("ask the server: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return answer, fmt.Errorf("the server answered %s: %s", response.Status, refusalText(text))
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return answer, fmt.Errorf("the server's answer is not a decision: %w", err)
+	}
+	return answer, nil
+}
+
+// refusalText is the message of an error body, whichever of the two shapes it has.
+func refusalText(body []byte) string {
+	var message string
+	var problem struct {
+		Detail string `json:"detail"`
+	}
+	if json.Unmarshal(body, &message) != nil && json.Unmarshal(body, &problem) == nil {
+		message = problem.Detail
+	}
+	return cmp.Or(message, strings.TrimSpace(string(body)))
+}

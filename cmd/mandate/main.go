@@ -1,0 +1,60 @@
+// Command mandate is the decision service and its tools: serve, import, export, decide, config. It wires the other
+// packages together and holds no logic of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run())
+}
+
+// run is the whole command; its result is the exit status.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := command(os.LookupEnv).ExecuteContext(ctx); err != nil {
+		var status exitStatus
+		if errors.As(err, &status) {
+			return int(status)
+		}
+		fmt.Fprintln(os.Stderr, "mandate:", err)
+		return 1
+	}
+	return 0
+}
+
+// exitStatus ends the command with a status and without a message: the output has said it all.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+func command(lookupEnv func(string) (string, bool)) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "mandate",
+		Short: "May this credential do this, here, now?",
+		Long: `Mandate decides for other people's APIs whether a credential may do something, by Rego policies over facts about
+organizations, and issues tokens that can do exactly that and no more.
+
+Start with:  mandate serve --dev`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(os.Stdout)
+	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), configCommand(lookupEnv))
+	return root
+}
+
+// say writes for the person at the terminal; when nobody can read it, there is nobody to tell.
+func say(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format, args...)
+}

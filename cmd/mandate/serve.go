@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mandate/directory"
+)
+
+// shutdownGrace is how long a shutdown waits for requests in flight.
+const shutdownGrace = 20 * time.Second
+
+func serveCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
+	var dev bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve decisions and tokens over HTTP",
+		Long: `Serve decisions and tokens over HTTP.
+
+With --dev: on a fresh store that is thrown away at the end, filled with an example whose credentials are
+printed with five commands to try, and with the policies of ./policies when there is such a folder.`,
+		Example: `  mandate serve --dev
+  mandate serve --config mandate.yaml
+  mandate serve --data ./mandate-data --policies ./policies`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := loadConfig(cmd, lookupEnv)
+			if err != nil {
+				return err
+			}
+			if err := c.mayListen(); err != nil {
+				return err
+			}
+			if dev {
+				return serveDev(cmd, c)
+			}
+			return serve(cmd, c, func(*service) error { return nil })
+		},
+	}
+	addSettings(cmd)
+	cmd.Flags().BoolVar(&dev, "dev", false, "serve an example on a store that is thrown away at the end")
+	return cmd
+}
+
+// serve runs until the command's context ends or the listener fails. prepare is called before the first request is
+// answered, when connections are queued already.
+func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
+	ctx := cmd.Context()
+	log := logger(cmd, c)
+	for _, name := range c.withoutEffect() {
+		log.Warn("this setting has no effect in this version", "setting", name)
+	}
+	certificates, err := c.certificates()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	s, err := openService(ctx, c, log)
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	printMade(cmd, s.made)
+	if err := prepare(s); err != nil {
+		return errors.Join(err, listener.Close(), s.close())
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.server.Serve(listener, certificates) }()
+	log.Info("serving", "address", listener.Addr().String(), "issuer", c.PublicURL)
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		log.Info("shutting down: finishing the requests in flight")
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		err = errors.Join(s.server.Shutdown(grace), <-served)
+	}
+	return errors.Join(err, s.close())
+}
+
+func logger(cmd *cobra.Command, c *config) *slog.Logger {
+	return slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: c.Log.Level}))
+}
+
+func (c *config) certificates() (*tls.Config, error) {
+	if c.TLS.Certificate == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLS.Certificate, c.TLS.Key)
+	if err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// printMade shows secrets for the only time.
+func printMade(cmd *cobra.Command, made []directory.Made) {
+	if len(made) == 0 {
+		return
+	}
+	out := cmd.OutOrStdout()
+	say(out, "Secrets that were made. They are shown this once:\n")
+	for _, m := range made {
+		say(out, "  %-15s %-20s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose())
+	}
+	say(out, "\n")
+}
+
+func kindName(k directory.SecretKind) string {
+	switch k {
+	case directory.KindAPIKey:
+		return "API key"
+	case directory.KindAPISecret:
+		return "API secret"
+	case directory.KindClientSecret:
+		return "client secret"
+	case directory.KindVendorToken:
+		return "vendor token"
+	case directory.KindPartnerToken:
+		return "partner token"
+	case directory.KindPassword:
+		return "password"
+	}
+	return string(k)
+}
+
+// serveDev serves the example.
+func serveDev(cmd *cobra.Command, c *config) error {
+	folder, err := os.MkdirTemp("", "mandate-dev-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the example: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	c.Data, c.MasterKey = folder, folder+"/master.key"
+	tenant := c.Tenants["default"]
+	if info, err := os.Stat("policies"); tenant.Policies == "" && err == nil && info.IsDir() {
+		tenant.Policies = "policies"
+	}
+	c.Tenants["default"] = tenant
+	example, err := newExample()
+	if err != nil {
+		return err
+	}
+	return serve(cmd, c, func(s *service) error {
+		if err := example.load(cmd.Context(), s); err != nil {
+			return fmt.Errorf("load the example: %w", err)
+		}
+		policies := "the built-in policies"
+		if tenant.Policies != "" {
+			policies = "the policies of ./" + strings.TrimPrefix(tenant.Policies, "./") + ", which you can edit while it runs"
+		}
+		example.print(cmd.OutOrStdout(), c.PublicURL, policies)
+		return nil
+	})
+}

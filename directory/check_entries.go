@@ -1,0 +1,260 @@
+package directory
+
+import (
+	"cmp"
+	"maps"
+	"net/mail"
+	"slices"
+	"strings"
+)
+
+func (c *checker) roles(field string, roles map[string]RoleEntry) {
+	for _, id := range slices.Sorted(maps.Keys(roles)) {
+		c.id(field+"."+id, id)
+		c.scopes(field+"."+id+".permissions", roles[id].Permissions)
+	}
+}
+
+func (c *checker) checkOrgs() {
+	c.roles("roles", c.file.Roles)
+	domains := map[string]string{}
+	for i := range c.file.Orgs {
+		org := &c.file.Orgs[i]
+		here := item("orgs", i)
+		c.text(here+".name", org.Name)
+		c.status(here+".status", org.Status, Active, Suspended)
+		c.known("orgs", org.Parent, here+".parent")
+		if org.Parent == org.ID && org.ID != "" {
+			c.report(here+".parent", "is the organization itself")
+		}
+		c.roles(here+".roles", org.Roles)
+		members := map[string]bool{}
+		for j, m := range org.Members {
+			field := at(here+".members", j, "user")
+			if m.User == "" {
+				c.report(field, "is missing")
+			}
+			if members[m.User] {
+				c.report(field, "%q is a member twice", m.User)
+			}
+			members[m.User] = true
+			c.known("users", m.User, field)
+			c.status(at(here+".members", j, "status"), m.Status, Active, Suspended)
+			for k, role := range m.Roles {
+				c.roleKnown(org.ID, role, item(at(here+".members", j, "roles"), k))
+			}
+		}
+		for j, d := range org.Domains {
+			field := item(here+".domains", j)
+			c.status(field+".status", d.Status, Pending, Verified)
+			if d.Domain == "" || len(d.Domain) > 253 || strings.ToLower(d.Domain) != d.Domain ||
+				!strings.Contains(d.Domain, ".") || strings.ContainsAny(d.Domain, " /@:") || !printableASCII(d.Domain) {
+				c.report(field, "must be a domain name in lower case, such as acme.example")
+			}
+			if former, ok := domains[d.Domain]; ok && d.Status == Verified {
+				c.report(field, "%q is already a verified domain of %q", d.Domain, former)
+			}
+			if d.Status == Verified {
+				domains[d.Domain] = org.ID
+			}
+		}
+		for j, connection := range org.Connections {
+			field := item(here+".connections", j)
+			c.id(field+".id", connection.ID)
+			c.absoluteURI(field+".issuer", connection.Issuer)
+			if len(connection.Audiences) == 0 {
+				c.report(field+".audiences", "is missing: without one, tokens that the provider made for others would count")
+			}
+			if connection.ClientID == "" {
+				c.report(field+".client_id", "is missing")
+			}
+			for _, group := range slices.Sorted(maps.Keys(connection.RoleMapping)) {
+				c.roleKnown(org.ID, connection.RoleMapping[group], field+".role_mapping."+group)
+			}
+		}
+	}
+}
+
+func (c *checker) checkPeopleAndClients(master *MasterKey) {
+	for i := range c.file.Users {
+		u := &c.file.Users[i]
+		here := item("users", i)
+		if u.Username != "" {
+			c.id(here+".username", u.Username)
+		}
+		if strings.Contains(cmp.Or(u.Username, u.ID), ":") && (!u.Password.IsZero() || u.PasswordHash != "") {
+			c.report(here+".username", "has a colon, so the user could never sign in with a password (RFC 7617 §2)")
+		}
+		if u.Email != "" {
+			if parsed, err := mail.ParseAddress(u.Email); err != nil || parsed.Address != u.Email || len(u.Email) > 254 {
+				c.report(here+".email", "is not a bare email address")
+			}
+		}
+		c.status(here+".status", u.Status, Active, Disabled)
+		if !u.Password.IsZero() && u.PasswordHash != "" {
+			c.report(here+".password", "is given together with its hash: give one of them")
+		}
+		if len(u.Password.value) > maxTextBytes {
+			c.report(here+".password", "is longer than %d bytes", maxTextBytes)
+		}
+		if u.PasswordHash != "" {
+			if err := checkPasswordHash(u.PasswordHash); err != nil {
+				c.report(here+".password_hash", "%v", err)
+			}
+		}
+	}
+	for i := range c.file.Clients {
+		client := &c.file.Clients[i]
+		here := item("clients", i)
+		c.text(here+".name", client.Name)
+		c.oneOf(here+".kind", client.Kind, "service", "web", "native", "spa")
+		c.oneOf(here+".party", client.Party, "first", "third")
+		c.oneOf(here+".token_endpoint_auth_method", client.TokenEndpointAuthMethod, authMethods()...)
+		c.status(here+".status", client.Status, Active, Disabled)
+		c.known("orgs", client.Org, here+".org")
+		for j, org := range client.Orgs {
+			c.known("orgs", org, item(here+".orgs", j))
+		}
+		c.scopes(here+".scopes", client.Scopes)
+		c.scopes(here+".grant_types", client.GrantTypes)
+		for j, audience := range client.Audiences {
+			c.absoluteURI(item(here+".audiences", j), audience)
+		}
+		for j, uri := range client.RedirectURIs {
+			c.absoluteURI(item(here+".redirect_uris", j), uri)
+		}
+		c.lifetime(here+".token_lifetime", client.TokenLifetime)
+		if !client.Secret.IsZero() && len(client.SecretHashes) > 0 {
+			c.report(here+".secret", "is given together with secret_hashes: give one of them")
+		}
+		if !usesSecret(client.TokenEndpointAuthMethod) && (!client.Secret.IsZero() || len(client.SecretHashes) > 0) {
+			c.report(here+".secret", "has no use: the client authenticates with %s", client.TokenEndpointAuthMethod)
+		}
+		c.secret(here+".secret", client.Secret, "", master)
+		for j, hash := range client.SecretHashes {
+			if err := master.Check(hash); err != nil {
+				c.report(item(here+".secret_hashes", j), "%v", err)
+			}
+		}
+	}
+}
+
+func (c *checker) checkKeysAndVendors(master *MasterKey) {
+	for i := range c.file.APIKeys {
+		key := &c.file.APIKeys[i]
+		here := item("api_keys", i)
+		c.oneOf(here+".kind", key.Kind, BearerKey, PairKey)
+		c.status(here+".status", key.Status, Active, Revoked)
+		c.known("orgs", key.Org, here+".org")
+		c.known("users", key.Owner, here+".owner")
+		if key.Owner != "" && key.Org == "" {
+			c.report(here+".owner", "needs an org: an owner holds a key for one organization")
+		} else if key.Owner != "" {
+			c.memberKnown(key.Org, key.Owner, here+".owner")
+		}
+		c.scopes(here+".scopes", key.Scopes)
+		c.secret(here+".key", key.Key, key.KeyHash, master)
+		c.secret(here+".secret", key.Secret, key.SecretHash, master)
+		if key.Kind != PairKey && (!key.Secret.IsZero() || key.SecretHash != "") {
+			c.report(here+".secret", "is for keys of the kind pair")
+		}
+		if shape, _, _ := ShapeOf(key.Key.value); shape != OpaqueToken || strings.Contains(key.Key.value, " ") {
+			c.report(here+".key", "looks like another kind of token (a JWT, or two halves around a colon) or has a space: choose another")
+		}
+	}
+	for i := range c.file.Vendors {
+		vendor := &c.file.Vendors[i]
+		here := item("vendors", i)
+		c.text(here+".name", vendor.Name)
+		c.status(here+".status", vendor.Status, Active, Suspended)
+		c.secret(here+".token", vendor.Token, vendor.TokenHash, master)
+		c.half(here+".token", vendor.Token)
+	}
+	pairs := map[[2]string]bool{}
+	for i := range c.file.Integrations {
+		integration := &c.file.Integrations[i]
+		here := item("integrations", i)
+		c.id(here+".id", integration.ID)
+		for _, reference := range []struct{ collection, id, field string }{
+			{"vendors", integration.Vendor, here + ".vendor"}, {"orgs", integration.Org, here + ".org"}} {
+			if reference.id == "" {
+				c.report(reference.field, "is missing")
+			}
+			c.known(reference.collection, reference.id, reference.field)
+		}
+		pair := [2]string{integration.Org, integration.Vendor}
+		if pairs[pair] {
+			c.report(here+".vendor", "vendor %q has an integration with %q already", integration.Vendor, integration.Org)
+		}
+		pairs[pair] = true
+		c.text(here+".kind", integration.Kind)
+		c.status(here+".status", integration.Status, Active, Suspended)
+		c.scopes(here+".scopes", integration.Scopes)
+		c.known("users", integration.EnabledBy, here+".enabled_by")
+		c.secret(here+".partner_token", integration.PartnerToken, integration.PartnerTokenHash, master)
+		c.half(here+".partner_token", integration.PartnerToken)
+	}
+}
+
+// half checks a vendor or partner token: joined by a colon, the two must come apart again.
+func (c *checker) half(field string, token Secret) {
+	if strings.ContainsAny(token.value, ": ") {
+		c.report(field, "must not have a colon or a space, for it is joined to its other half by a colon")
+	}
+}
+
+func (c *checker) checkRest() {
+	audiences := map[string]string{}
+	for i, api := range c.file.APIs {
+		here := item("apis", i)
+		c.absoluteURI(here+".audience", api.Audience)
+		c.scopes(here+".scopes", api.Scopes)
+		c.lifetime(here+".token_lifetime", api.TokenLifetime)
+		if former, ok := audiences[api.Audience]; ok {
+			c.report(here+".audience", "is already the audience of %q", former)
+		}
+		audiences[api.Audience] = api.ID
+		if alias, found, err := c.tenant.Audience(api.Audience).Find(c.ctx, c.store); c.keep(err) && found && alias.ID != api.ID {
+			c.report(here+".audience", "is already the audience of %q", alias.ID)
+		}
+	}
+	for i, consent := range c.file.Consents {
+		here := item("consents", i)
+		c.id(here+".user", consent.User)
+		c.id(here+".client", consent.Client)
+		c.known("users", consent.User, here+".user")
+		c.known("clients", consent.Client, here+".client")
+		c.known("orgs", consent.Org, here+".org")
+		c.scopes(here+".scopes", consent.Scopes)
+	}
+	for i, relation := range c.file.Relations {
+		here := item("relations", i)
+		for _, part := range []struct{ field, value string }{{"resource", relation.Resource}, {"subject", relation.Subject}} {
+			kind, id, _ := strings.Cut(part.value, ":")
+			if kind == "" || id == "" {
+				c.report(here+"."+part.field, "must be written type:id, such as document:plan")
+			}
+			c.text(here+"."+part.field, part.value)
+		}
+		c.id(here+".relation", relation.Relation)
+	}
+	keys := slices.Sorted(maps.Keys(c.file.Custom))
+	for i, key := range keys {
+		if !c.tenant.custom(key).Valid() {
+			c.report("custom."+key, "is not a path: segments of 1 to 1024 bytes between single slashes")
+		}
+		// Interior nodes hold no value. Sorted, what lies below a key need not come right after it, but is found by it.
+		if j := slices.IndexFunc(keys[i+1:], func(other string) bool { return strings.HasPrefix(other, key+"/") }); j >= 0 {
+			c.report("custom."+keys[i+1+j], "lies below custom.%s, which has a value of its own", key)
+		}
+		c.customFree(key)
+	}
+}
+
+func authMethods() []string {
+	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none"}
+}
+
+func usesSecret(method string) bool {
+	return method == "" || method == "client_secret_basic" || method == "client_secret_post"
+}

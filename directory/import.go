@@ -1,0 +1,390 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"mandate/datastore"
+)
+
+// Made is a secret that an import made, to be shown once.
+type Made struct {
+	Kind   SecretKind
+	ID     string
+	Secret Secret
+}
+
+// Imported says what an import did.
+type Imported struct {
+	Revision datastore.Revision
+	Records  int
+	Made     []Made
+}
+
+// Importer brings directory files into a store. It is idempotent by id: a record that is there already is
+// replaced, its secrets stay when the file gives none, and what the file does not name is left alone.
+type Importer struct {
+	Store  datastore.Store
+	Master *MasterKey
+	// Progress is called after each chunk of a file too large for one commit.
+	Progress func(done, total int)
+}
+
+// step writes one record.
+type step func(ctx context.Context, w *writer) error
+
+type writer struct {
+	datastore.Tx
+	tenant Tenant
+	master *MasterKey
+	made   []Made
+}
+
+const chunkRecords = 2000
+
+// Import checks the whole file, then writes it in one commit: all of it or nothing. Only a file too large for that
+// is written in chunks, in an order in which every reference is to something written before; when that is
+// interrupted, importing the file again goes on.
+func (i Importer) Import(ctx context.Context, t Tenant, f *File) (Imported, error) {
+	if !datastore.TenantID(t).Valid() {
+		return Imported{}, Problems{{Line: f.line("tenant"), Field: "tenant", Message: "must be lower case letters, digits and inner hyphens, at most 63"}}
+	}
+	if err := f.hashPasswords(); err != nil {
+		return Imported{}, err
+	}
+	steps := f.steps()
+	result := Imported{Records: len(steps)}
+	var err error
+	result.Revision, err = i.Store.Update(ctx, func(tx datastore.Tx) error {
+		if err := f.Check(ctx, t, tx, i.Master); err != nil {
+			return err
+		}
+		var err error
+		result.Made, err = i.run(ctx, t, tx, steps)
+		return err
+	})
+	if errors.Is(err, datastore.ErrTooLarge) && len(steps) > 1 {
+		return i.inChunks(ctx, t, f, steps)
+	}
+	if err != nil {
+		return Imported{}, fmt.Errorf("import into tenant %s: %w", t, err)
+	}
+	return result, nil
+}
+
+func (i Importer) inChunks(ctx context.Context, t Tenant, f *File, steps []step) (Imported, error) {
+	result := Imported{Records: len(steps)}
+	view, err := i.Store.View(ctx)
+	if err != nil {
+		return result, fmt.Errorf("import into tenant %s: %w", t, err)
+	}
+	err = f.Check(ctx, t, view, i.Master)
+	view.Close()
+	if err != nil {
+		return result, err
+	}
+	done := 0
+	for chunk := range slices.Chunk(steps, chunkRecords) {
+		var made []Made
+		result.Revision, err = i.Store.Update(ctx, func(tx datastore.Tx) error {
+			made, err = i.run(ctx, t, tx, chunk)
+			return err
+		})
+		if err != nil {
+			return result, fmt.Errorf("import into tenant %s, after %d of %d records (import again to go on): %w", t, done, len(steps), err)
+		}
+		result.Made = append(result.Made, made...)
+		done += len(chunk)
+		if i.Progress != nil {
+			i.Progress(done, len(steps))
+		}
+	}
+	return result, nil
+}
+
+func (i Importer) run(ctx context.Context, t Tenant, tx datastore.Tx, steps []step) ([]Made, error) {
+	w := &writer{Tx: tx, tenant: t, master: i.Master}
+	for _, s := range steps {
+		if err := s(ctx, w); err != nil {
+			return nil, err
+		}
+	}
+	return w.made, nil
+}
+
+// hashPasswords runs before the transaction, which may be tried more than once.
+func (f *File) hashPasswords() error {
+	for i := range f.Users {
+		u := &f.Users[i]
+		if u.Password.IsZero() || u.PasswordHash != "" || len(u.Password.value) > maxTextBytes {
+			continue // the check reports what is wrong
+		}
+		hash, err := HashPassword(u.Password)
+		if err != nil {
+			return err
+		}
+		u.Password, u.PasswordHash = Secret{}, hash
+	}
+	return nil
+}
+
+// steps are in an order in which references lead to what was written before.
+func (f *File) steps() []step {
+	var steps []step
+	add := func(s step) { steps = append(steps, s) }
+	for _, id := range slices.Sorted(maps.Keys(f.Roles)) {
+		add(put(Tenant.Role, id, Role{Permissions: nonNil(f.Roles[id].Permissions)}))
+	}
+	for i := range f.APIs {
+		add(f.APIs[i].write)
+	}
+	for i := range f.Users {
+		add(f.Users[i].write)
+	}
+	for i := range f.Orgs {
+		steps = append(steps, f.Orgs[i].steps()...)
+	}
+	for i := range f.Clients {
+		add(f.Clients[i].write)
+	}
+	for i := range f.APIKeys {
+		add(f.APIKeys[i].write)
+	}
+	for i := range f.Vendors {
+		add(f.Vendors[i].write)
+	}
+	for i := range f.Integrations {
+		add(f.Integrations[i].write)
+	}
+	for _, c := range f.Consents {
+		add(func(ctx context.Context, w *writer) error {
+			return w.tenant.Consent(c.User, c.Client).Put(ctx, w, Consent{Scopes: nonNil(c.Scopes), Org: c.Org})
+		})
+	}
+	for _, r := range f.Relations {
+		add(func(ctx context.Context, w *writer) error {
+			kind, id, _ := strings.Cut(r.Resource, ":")
+			return w.tenant.Relation(kind, id, r.Relation, r.Subject).Put(ctx, w, Relation{})
+		})
+	}
+	for _, key := range slices.Sorted(maps.Keys(f.Custom)) {
+		add(func(ctx context.Context, w *writer) error {
+			value, err := json.Marshal(f.Custom[key], json.Deterministic(true))
+			if err != nil {
+				return fmt.Errorf("custom.%s: %w", key, err)
+			}
+			return putIfChanged(ctx, w, w.tenant.custom(key), value)
+		})
+	}
+	return steps
+}
+
+func put[T any](where func(Tenant, string) Place[T], id string, record T) step {
+	return func(ctx context.Context, w *writer) error {
+		return where(w.tenant, id).Put(ctx, w, record)
+	}
+}
+
+func (e *APIEntry) write(ctx context.Context, w *writer) error {
+	former, found, err := w.tenant.API(e.ID).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	var old Place[Alias]
+	if found {
+		old = w.tenant.Audience(former.Audience)
+	}
+	if err := claim(ctx, w, old, w.tenant.Audience(e.Audience), Alias{ID: e.ID}); err != nil {
+		return fmt.Errorf("api %s: audience: %w", e.ID, err)
+	}
+	return w.tenant.API(e.ID).Put(ctx, w, API{Audience: e.Audience, Scopes: nonNil(e.Scopes), TokenLifetime: int64(e.TokenLifetime.Seconds())})
+}
+
+func (e *UserEntry) write(ctx context.Context, w *writer) error {
+	username := cmp.Or(e.Username, e.ID)
+	former, found, err := w.tenant.User(e.ID).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	var old Place[Alias]
+	if found {
+		old = w.tenant.Username(former.Username)
+	}
+	if err := claim(ctx, w, old, w.tenant.Username(username), Alias{ID: e.ID}); err != nil {
+		return fmt.Errorf("user %s: username: %w", e.ID, err)
+	}
+	if e.PasswordHash != "" {
+		if err := w.tenant.UserSecrets(e.ID).Put(ctx, w, UserSecrets{PasswordHash: e.PasswordHash}); err != nil {
+			return err
+		}
+	}
+	return w.tenant.User(e.ID).Put(ctx, w, User{Username: username, Email: e.Email, Status: cmp.Or(e.Status, Active)})
+}
+
+func (e *OrgEntry) steps() []step {
+	steps := []step{put(Tenant.Org, e.ID, Org{Name: cmp.Or(e.Name, e.ID), Status: cmp.Or(e.Status, Active), Parent: e.Parent, Metadata: e.Metadata})}
+	for _, id := range slices.Sorted(maps.Keys(e.Roles)) {
+		steps = append(steps, func(ctx context.Context, w *writer) error {
+			return w.tenant.OrgRole(e.ID, id).Put(ctx, w, Role{Permissions: nonNil(e.Roles[id].Permissions)})
+		})
+	}
+	for _, d := range e.Domains {
+		steps = append(steps, func(ctx context.Context, w *writer) error {
+			return w.tenant.Domain(e.ID, d.Domain).Put(ctx, w, Domain{Status: cmp.Or(d.Status, Pending)})
+		})
+	}
+	for _, m := range e.Members {
+		steps = append(steps, func(ctx context.Context, w *writer) error {
+			return w.tenant.Member(e.ID, m.User).Put(ctx, w, Member{Roles: nonNil(m.Roles), Status: cmp.Or(m.Status, Active), JoinedAt: m.JoinedAt})
+		})
+	}
+	for _, c := range e.Connections {
+		steps = append(steps, func(ctx context.Context, w *writer) error {
+			return w.tenant.Connection(e.ID, c.ID).Put(ctx, w, Connection{Issuer: c.Issuer, ClientID: c.ClientID,
+				Audiences: c.Audiences, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
+		})
+	}
+	return steps
+}
+
+func (e *ClientEntry) write(ctx context.Context, w *writer) error {
+	secrets, found, err := w.tenant.ClientSecrets(e.ID).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	switch {
+	case !usesSecret(e.TokenEndpointAuthMethod):
+		if err := w.Delete(w.tenant.ClientSecrets(e.ID).Path); err != nil {
+			return fmt.Errorf("client %s: %w", e.ID, err)
+		}
+	case len(e.SecretHashes) > 0:
+		secrets.Hashes = e.SecretHashes
+	case !e.Secret.IsZero():
+		if h := w.master.Hash(e.Secret); !slices.Contains(secrets.Hashes, h) {
+			secrets.Hashes = []Hash{h}
+		}
+	case !found:
+		h, err := w.make(KindClientSecret, e.ID)
+		if err != nil {
+			return err
+		}
+		secrets.Hashes = []Hash{h}
+	}
+	if usesSecret(e.TokenEndpointAuthMethod) {
+		if err := w.tenant.ClientSecrets(e.ID).Put(ctx, w, secrets); err != nil {
+			return err
+		}
+	}
+	return w.tenant.Client(e.ID).Put(ctx, w, Client{
+		Name: e.Name, Kind: cmp.Or(e.Kind, "service"), Party: cmp.Or(e.Party, "first"), Status: cmp.Or(e.Status, Active),
+		Org: e.Org, Orgs: e.Orgs, GrantTypes: nonNil(e.GrantTypes), TokenEndpointAuthMethod: e.TokenEndpointAuthMethod,
+		Scopes: nonNil(e.Scopes), Audiences: e.Audiences, RedirectURIs: e.RedirectURIs,
+		TokenLifetime: int64(e.TokenLifetime.Seconds()), TLSClientAuthSubjectDN: e.TLSClientAuthSubjectDN, JWKS: e.JWKS,
+	})
+}
+
+func (e *APIKeyEntry) write(ctx context.Context, w *writer) error {
+	kind := cmp.Or(e.Kind, BearerKey)
+	former, _, err := w.tenant.KeySecrets(e.ID).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	next := KeySecrets{}
+	if next.Key, err = w.hash(KindAPIKey, e.ID, e.Key, e.KeyHash, former.Key); err != nil {
+		return err
+	}
+	if kind == PairKey {
+		if next.Secret, err = w.hash(KindAPISecret, e.ID, e.Secret, e.SecretHash, former.Secret); err != nil {
+			return err
+		}
+	}
+	if err := w.own(ctx, former.Key, next.Key, SecretOwner{Kind: KindAPIKey, ID: e.ID}); err != nil {
+		return fmt.Errorf("api_key %s: its key %w", e.ID, err)
+	}
+	if err := w.tenant.KeySecrets(e.ID).Put(ctx, w, next); err != nil {
+		return err
+	}
+	return w.tenant.APIKey(e.ID).Put(ctx, w, APIKey{Org: e.Org, Owner: e.Owner, Kind: kind,
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), ExpiresAt: e.ExpiresAt})
+}
+
+func (e *VendorEntry) write(ctx context.Context, w *writer) error {
+	owner := SecretOwner{Kind: KindVendorToken, ID: e.ID}
+	if err := w.token(ctx, w.tenant.VendorSecret(e.ID), owner, e.ID, e.Token, e.TokenHash); err != nil {
+		return fmt.Errorf("vendor %s: its token %w", e.ID, err)
+	}
+	return w.tenant.Vendor(e.ID).Put(ctx, w, Vendor{Name: cmp.Or(e.Name, e.ID), Status: cmp.Or(e.Status, Active)})
+}
+
+func (e *IntegrationEntry) write(ctx context.Context, w *writer) error {
+	owner := SecretOwner{Kind: KindPartnerToken, ID: e.Vendor, Org: e.Org}
+	if err := w.token(ctx, w.tenant.IntegrationSecret(e.Org, e.Vendor), owner, e.ID, e.PartnerToken, e.PartnerTokenHash); err != nil {
+		return fmt.Errorf("integration %s: its partner token %w", e.ID, err)
+	}
+	return w.tenant.Integration(e.Org, e.Vendor).Put(ctx, w, Integration{ID: e.ID, Kind: cmp.Or(e.Kind, "external"),
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), EnabledBy: e.EnabledBy})
+}
+
+// token sets the one secret of a vendor or an integration, which has the id.
+func (w *writer) token(ctx context.Context, where Place[TokenSecret], owner SecretOwner, id string, given Secret, givenHash Hash) error {
+	former, _, err := where.Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	next, err := w.hash(owner.Kind, id, given, givenHash, former.Token)
+	if err != nil {
+		return err
+	}
+	if err := w.own(ctx, former.Token, next, owner); err != nil {
+		return err
+	}
+	return where.Put(ctx, w, TokenSecret{Token: next})
+}
+
+// hash is what to store: for the secret or the hash that the file gives, else for the one that is there, else for
+// a new one.
+func (w *writer) hash(kind SecretKind, id string, given Secret, givenHash, former Hash) (Hash, error) {
+	switch {
+	case !given.IsZero():
+		return w.master.Hash(given), nil
+	case givenHash != "":
+		return givenHash, nil
+	case former != "":
+		return former, nil
+	}
+	return w.make(kind, id)
+}
+
+func (w *writer) make(kind SecretKind, id string) (Hash, error) {
+	secret, err := MakeSecret(kind, id, rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	w.made = append(w.made, Made{kind, id, secret})
+	return w.master.Hash(secret), nil
+}
+
+// own makes the look-up by hash lead to the owner.
+func (w *writer) own(ctx context.Context, former, next Hash, owner SecretOwner) error {
+	var old Place[SecretOwner]
+	if former != "" {
+		old = w.tenant.SecretOwner(former)
+	}
+	return claim(ctx, w, old, w.tenant.SecretOwner(next), owner)
+}
+
+// nonNil keeps an empty list a list: null would not be one to a policy.
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}

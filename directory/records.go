@@ -1,0 +1,127 @@
+package directory
+
+import "time"
+
+// Status is the state of a record. Which values a collection knows is written at its record.
+type Status string
+
+const (
+	Active    Status = "active"
+	Suspended Status = "suspended" // for the time being; organizations, members, vendors, integrations
+	Disabled  Status = "disabled"  // users and clients
+	Revoked   Status = "revoked"   // API keys, for good
+	Pending   Status = "pending"   // a domain before its challenge was met
+	Verified  Status = "verified"
+)
+
+// Kinds of API keys.
+const (
+	BearerKey = "bearer" // one secret, sent as a bearer token
+	PairKey   = "pair"   // apikey and apisecret
+)
+
+// DeveloperRole is the role that the owner of an API key must hold in the key's organization at every use of the key.
+const DeveloperRole = "developer"
+
+// Org is an organization, a customer of the tenant. Status: active, suspended.
+type Org struct {
+	Name     string         `json:"name"`
+	Status   Status         `json:"status"`
+	Parent   string         `json:"parent,omitempty"`
+	Metadata map[string]any `json:"metadata,omitempty"`
+}
+
+// Member is a user's membership in an organization. Status: active, suspended.
+type Member struct {
+	Roles    []string   `json:"roles"`
+	Status   Status     `json:"status"`
+	JoinedAt *time.Time `json:"joined_at,omitempty"`
+}
+
+// Role is a named set of permissions, of the tenant or of one organization.
+type Role struct {
+	Permissions []string `json:"permissions"`
+}
+
+// Domain is an internet domain that an organization claims. Status: pending, verified.
+type Domain struct {
+	Status Status `json:"status"`
+}
+
+// Connection is an external OpenID Connect provider of an organization. It must name its audiences.
+type Connection struct {
+	Issuer      string            `json:"issuer"`
+	ClientID    string            `json:"client_id"`
+	Audiences   []string          `json:"audiences"`
+	RoleClaim   string            `json:"role_claim,omitempty"`
+	RoleMapping map[string]string `json:"role_mapping,omitempty"` // provider's group to role
+}
+
+// Integration is the relationship in which a vendor may act for an organization. Status: active, suspended.
+type Integration struct {
+	ID        string   `json:"id"`
+	Kind      string   `json:"kind"`
+	Status    Status   `json:"status"`
+	Scopes    []string `json:"scopes"`
+	EnabledBy string   `json:"enabled_by,omitempty"`
+}
+
+// User is a person. The username is unique in the tenant, and no client's id. Status: active, disabled.
+type User struct {
+	Username string `json:"username"`
+	Email    string `json:"email,omitempty"`
+	Status   Status `json:"status"`
+}
+
+// Client is an OAuth client. Org is its home organization; Orgs are those it may act in beside it. Without a
+// TokenEndpointAuthMethod it may send its secret either way, as client_secret_basic or client_secret_post.
+// TokenLifetime is in seconds, 0 for the API's own. Status: active, disabled.
+type Client struct {
+	Name                    string   `json:"name,omitempty"`
+	Kind                    string   `json:"kind"`  // service, web, native, spa
+	Party                   string   `json:"party"` // first, third
+	Status                  Status   `json:"status"`
+	Org                     string   `json:"org,omitempty"`
+	Orgs                    []string `json:"orgs,omitempty"`
+	GrantTypes              []string `json:"grant_types"`
+	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method,omitempty"`
+	Scopes                  []string `json:"scopes"`
+	Audiences               []string `json:"audiences,omitempty"`
+	RedirectURIs            []string `json:"redirect_uris,omitempty"`
+	TokenLifetime           int64    `json:"token_lifetime,omitempty"`
+	TLSClientAuthSubjectDN  string   `json:"tls_client_auth_subject_dn,omitempty"`
+	// JWKS holds the public keys of a client that authenticates with private_key_jwt (RFC 7517 §5).
+	JWKS map[string]any `json:"jwks,omitempty"`
+}
+
+// API is a resource server for which tokens are issued. TokenLifetime is in seconds, 0 for the tenant's default.
+type API struct {
+	Audience      string   `json:"audience"`
+	Scopes        []string `json:"scopes"`
+	TokenLifetime int64    `json:"token_lifetime,omitempty"`
+}
+
+// APIKey is a key of an organization, or of the tenant when Org is empty. Status: active, revoked.
+type APIKey struct {
+	Org       string     `json:"org,omitempty"`
+	Owner     string     `json:"owner,omitempty"`
+	Kind      string     `json:"kind"`
+	Status    Status     `json:"status"`
+	Scopes    []string   `json:"scopes"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// Vendor is a company whose software integrates for organizations. Status: active, suspended.
+type Vendor struct {
+	Name   string `json:"name"`
+	Status Status `json:"status"`
+}
+
+// Consent is what a user let a client do.
+type Consent struct {
+	Scopes []string `json:"scopes"`
+	Org    string   `json:"org,omitempty"`
+}
+
+// Relation is a relationship tuple; its path says all there is to say.
+type Relation struct{}

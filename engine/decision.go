@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"mandate/datastore"
+)
+
+// Point names a package of the policy set whose rule "decision" is asked.
+type Point string
+
+// The decisions that every policy set must define.
+const (
+	Access Point = "mandate/access" // may this principal do this
+	Tokens Point = "mandate/tokens" // what may this token carry
+	Manage Point = "mandate/manage" // who may change the directory
+)
+
+// maxLifetime bounds what a policy can ask for: more is a mistake of units.
+const maxLifetime = 100 * 365 * 24 * time.Hour
+
+// Decision is what a policy has decided, or the denial in its place. Scopes, Lifetime, Claims and Org are of
+// token decisions.
+type Decision struct {
+	Allow       bool
+	Reasons     []Reason
+	Obligations []any
+	Scopes      []string
+	Lifetime    time.Duration
+	Claims      map[string]any // numbers are json.Number
+	Org         string
+
+	PolicyRevision string
+	DataRevision   datastore.Revision
+}
+
+// Reason says in a stable code and in words why a decision is as it is.
+type Reason struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Kind says what kept a policy from deciding. It is the code of the reason that the denial carries.
+type Kind string
+
+const (
+	PolicyUndefined  Kind = "policy_undefined"  // no rule gave a decision
+	PolicyError      Kind = "policy_error"      // the evaluation failed, or its result is no decision
+	PolicyTimeout    Kind = "policy_timeout"    // it took longer than its limit, or than the caller waited
+	PolicyLimit      Kind = "policy_limit"      // it asked for more facts than one evaluation may read
+	FactsUnavailable Kind = "facts_unavailable" // the datastore failed
+)
+
+// message is what the caller of a decision may know: not which rule or fact failed, that is in the EvaluationError.
+func (k Kind) message() string {
+	switch k {
+	case PolicyUndefined:
+		return "no policy applies to this request"
+	case PolicyTimeout:
+		return "the decision took too long"
+	case PolicyLimit:
+		return "the decision needs more facts than it may read"
+	case FactsUnavailable:
+		return "the facts for this decision are unavailable"
+	}
+	return "the policy could not be evaluated"
+}
+
+// EvaluationError says to the operator why a policy did not decide.
+type EvaluationError struct {
+	Kind Kind
+	Err  error
+}
+
+func (e *EvaluationError) Error() string { return fmt.Sprintf("%s: %v", e.Kind, e.Err) }
+
+func (e *EvaluationError) Unwrap() error { return e.Err }
+
+func denied(k Kind) Decision {
+	return Decision{Reasons: []Reason{{Code: string(k), Message: k.message()}}}
+}
+
+// decisionOf reads a decision document. It is strict about names as well as types: a misspelled obligation that
+// nobody reads would be an allow without its condition.
+func decisionOf(v ast.Value) (Decision, error) {
+	object, ok := v.(ast.Object)
+	if !ok {
+		return Decision{}, fmt.Errorf("is %s, not an object", ast.ValueName(v))
+	}
+	var d Decision
+	decided := false
+	err := object.Iter(func(key, value *ast.Term) error {
+		name, ok := key.Value.(ast.String)
+		if !ok {
+			return fmt.Errorf("has a field %v, whose name is no string", key)
+		}
+		var err error
+		switch name {
+		case "allow":
+			var allow ast.Boolean
+			allow, decided = value.Value.(ast.Boolean)
+			d.Allow = bool(allow)
+			if !decided {
+				err = fmt.Errorf("is %s, not a boolean", ast.ValueName(value.Value))
+			}
+		case "reasons":
+			d.Reasons, err = list(value.Value, reasonOf)
+		case "obligations":
+			d.Obligations, err = list(value.Value, ast.JSON)
+		case "scopes":
+			d.Scopes, err = list(value.Value, text)
+		case "lifetime":
+			d.Lifetime, err = lifetimeOf(value.Value)
+		case "claims":
+			d.Claims, err = claimsOf(value.Value)
+		case "org":
+			d.Org, err = text(value.Value)
+		default:
+			return fmt.Errorf("has a field %q, which no decision has", string(name))
+		}
+		if err != nil {
+			return fmt.Errorf("field %q: %w", string(name), err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Decision{}, err
+	}
+	if !decided {
+		return Decision{}, errors.New(`lacks the field "allow"`)
+	}
+	return d, nil
+}
+
+// list reads an array, or a set in the order of its elements, so that policies may collect with "contains".
+func list[T any](v ast.Value, element func(ast.Value) (T, error)) ([]T, error) {
+	var terms []*ast.Term
+	switch v := v.(type) {
+	case *ast.Array:
+		terms = make([]*ast.Term, 0, v.Len())
+		v.Foreach(func(t *ast.Term) { terms = append(terms, t) })
+	case ast.Set:
+		terms = v.Slice()
+	default:
+		return nil, fmt.Errorf("is %s, not an array or a set", ast.ValueName(v))
+	}
+	if len(terms) == 0 {
+		return nil, nil
+	}
+	elements := make([]T, len(terms))
+	for i, t := range terms {
+		var err error
+		if elements[i], err = element(t.Value); err != nil {
+			return nil, fmt.Errorf("element %d: %w", i, err)
+		}
+	}
+	return elements, nil
+}
+
+func text(v ast.Value) (string, error) {
+	s, ok := v.(ast.String)
+	if !ok {
+		return "", fmt.Errorf("is %s, not a string", ast.ValueName(v))
+	}
+	return string(s), nil
+}
+
+func reasonOf(v ast.Value) (Reason, error) {
+	object, ok := v.(ast.Object)
+	if !ok {
+		return Reason{}, fmt.Errorf("is %s, not an object", ast.ValueName(v))
+	}
+	var r Reason
+	err := object.Iter(func(key, value *ast.Term) error {
+		var err error
+		switch {
+		case key.Equal(ast.InternedTerm("code")):
+			r.Code, err = text(value.Value)
+		case key.Equal(ast.InternedTerm("message")):
+			r.Message, err = text(value.Value)
+		default:
+			return fmt.Errorf("has a field %v, which no reason has", key)
+		}
+		if err != nil {
+			return fmt.Errorf("field %v: %w", key, err)
+		}
+		return nil
+	})
+	if err == nil && r.Code == "" {
+		err = errors.New("lacks a code")
+	}
+	return r, err
+}
+
+func lifetimeOf(v ast.Value) (time.Duration, error) {
+	n, ok := v.(ast.Number)
+	if !ok {
+		return 0, fmt.Errorf("is %s, not a number of seconds", ast.ValueName(v))
+	}
+	seconds, err := json.Number(n).Float64()
+	if err != nil || seconds != math.Trunc(seconds) || seconds < 0 || seconds > maxLifetime.Seconds() {
+		return 0, fmt.Errorf("is %v, not a whole number of seconds from 0 to %.0f", n, maxLifetime.Seconds())
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+func claimsOf(v ast.Value) (map[string]any, error) {
+	if _, ok := v.(ast.Object); !ok {
+		return nil, fmt.Errorf("is %s, not an object", ast.ValueName(v))
+	}
+	claims, err := ast.JSON(v)
+	if err != nil {
+		return nil, err
+	}
+	return claims.(map[string]any), nil
+}

@@ -1,0 +1,291 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"mandate/directory"
+)
+
+// A policy set is small; these bounds keep a folder chosen by mistake from filling the memory.
+const (
+	maxPolicyFiles = 2000
+	maxPolicyBytes = 16 << 20
+)
+
+const resultVar = ast.Var("result")
+
+// PolicySet is a compiled set of policies. It never changes and is safe for concurrent use.
+type PolicySet struct {
+	revision string
+	compiler *ast.Compiler
+	points   map[Point]ast.Body
+}
+
+// Revision is the hash of the set's content, its tests included.
+func (s *PolicySet) Revision() string { return s.revision }
+
+// ShortRevision is the revision as people read it.
+func (s *PolicySet) ShortRevision() string { return s.revision[:12] }
+
+// CompileError lists all that is wrong with a policy set.
+type CompileError struct{ Problems []Problem }
+
+// Problem is one thing that is wrong with a policy set. Line and Col start at 1; they and File are zero when the
+// problem is not at one place.
+type Problem struct {
+	File      string
+	Line, Col int
+	Message   string
+}
+
+func (p Problem) String() string {
+	message := strings.Join(strings.Fields(p.Message), " ") // some of OPA's have lines of their own
+	switch {
+	case p.File == "":
+		return message
+	case p.Line == 0:
+		return fmt.Sprintf("%s: %s", p.File, message)
+	}
+	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, message)
+}
+
+// Error is one line per problem: file:line: message.
+func (e *CompileError) Error() string {
+	lines := make([]string, len(e.Problems))
+	for i, p := range e.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func refuse(problems ...Problem) error {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	})
+	return &CompileError{Problems: problems}
+}
+
+// Compile makes a policy set of all .rego files below fsys, except those whose name, or whose folder's name, begins
+// with a dot. A set that does not compile in strict mode, whose own tests do not pass, or that lacks one of the
+// decisions, is refused with a *CompileError. Other errors are those of fsys and ctx.
+func Compile(ctx context.Context, fsys fs.FS) (*PolicySet, error) {
+	files, err := load(fsys)
+	if err != nil {
+		return nil, err
+	}
+	return compile(ctx, files)
+}
+
+// file is a source file of a policy set.
+type file struct{ name, text string }
+
+func (f file) isTest() bool { return strings.HasSuffix(f.name, "_test.rego") }
+
+// load returns the source files in the order of their names.
+func load(fsys fs.FS) ([]file, error) {
+	var files []file
+	var problems []Problem
+	size := int64(0)
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(entry.Name(), ".") && name != "." {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if entry.IsDir() {
+			return nil
+		}
+		switch base := path.Base(name); {
+		case base == "data.json", base == "data.yaml", base == "data.yml":
+			problems = append(problems, Problem{File: name,
+				Message: "a policy set holds no data: facts belong in the directory, those of your own under custom/"})
+			return nil
+		case path.Ext(base) != ".rego":
+			return nil
+		}
+		// A mounted configuration is often made of symbolic links, so it is the target that counts.
+		info, err := fs.Stat(fsys, name)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return nil
+		}
+		text, err := read(fsys, name, maxPolicyBytes-size)
+		if err != nil {
+			return err
+		}
+		if size += int64(len(text)); size > maxPolicyBytes || len(files) == maxPolicyFiles {
+			return refuse(Problem{Message: fmt.Sprintf("more than %d files or %d bytes of policies", maxPolicyFiles, maxPolicyBytes)})
+		}
+		files = append(files, file{name, text})
+		return nil
+	})
+	if refused := (*CompileError)(nil); errors.As(err, &refused) {
+		return nil, refused
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load policies: %w", err)
+	}
+	if problems != nil {
+		return nil, refuse(problems...)
+	}
+	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
+	return files, nil
+}
+
+// read reads a file, but only a byte more than limit, by which the caller sees that it is too large.
+func read(fsys fs.FS, name string, limit int64) (string, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	return string(text), err
+}
+
+// revisionOf hashes names and contents, each after its length, so that no two sets of files hash the same text.
+func revisionOf(files []file) string {
+	h := sha256.New()
+	for _, f := range files {
+		for _, s := range []string{f.name, f.text} {
+			h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
+			io.WriteString(h, s) //nolint:errcheck // a hash does not fail
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func compile(ctx context.Context, files []file) (*PolicySet, error) {
+	production := make(map[string]*ast.Module)
+	all := make(map[string]*ast.Module)
+	var problems []Problem
+	for _, f := range files {
+		// Annotations are parsed so that a malformed one is refused here and not by the next tool.
+		module, err := ast.ParseModuleWithOpts(f.name, f.text, ast.ParserOptions{
+			RegoVersion:       ast.RegoV1,
+			ProcessAnnotation: true,
+			Capabilities:      capabilities(),
+		})
+		if err != nil {
+			problems = append(problems, problemsOf(err)...)
+			continue
+		}
+		if problem := reserved(module); problem != nil {
+			problems = append(problems, *problem)
+		}
+		all[f.name] = module
+		if !f.isTest() {
+			production[f.name] = module
+		}
+	}
+	if problems != nil {
+		return nil, refuse(problems...)
+	}
+
+	compiler := newCompiler()
+	if compiler.Compile(production); compiler.Failed() {
+		return nil, refuse(problemsOf(compiler.Errors)...)
+	}
+	set := &PolicySet{revision: revisionOf(files), compiler: compiler, points: make(map[Point]ast.Body)}
+	for _, p := range []Point{Access, Tokens, Manage} {
+		ref := dataRef(append(strings.Split(string(p), "/"), "decision"))
+		if !defines(compiler, ref) {
+			problems = append(problems, Problem{Message: fmt.Sprintf("there is no rule %v, which every policy set must define", ref)})
+		}
+		set.points[p] = queryFor(ref)
+	}
+	if problems != nil {
+		return nil, refuse(problems...)
+	}
+	if err := runTests(ctx, all); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+func newCompiler() *ast.Compiler {
+	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1)
+}
+
+// defines says whether there is a rule, and not a function, at ref.
+func defines(c *ast.Compiler, ref ast.Ref) bool {
+	return slices.ContainsFunc(c.GetRulesExact(ref), func(r *ast.Rule) bool { return len(r.Head.Args) == 0 })
+}
+
+// reserved refuses a package that would hide facts from all policies, or that nobody could ever ask.
+func reserved(m *ast.Module) *Problem {
+	if len(m.Package.Path) < 2 {
+		return nil
+	}
+	name, ok := m.Package.Path[1].Value.(ast.String)
+	if !ok {
+		return nil
+	}
+	var why string
+	switch root := string(name); {
+	case slices.Contains(directory.Collections(), root):
+		why = fmt.Sprintf("package %q would hide the facts that policies read at data.%s: choose another name", root, root)
+	case root == directory.PrivateRoot, root == "system":
+		why = fmt.Sprintf("package %q is reserved: nothing at data.%s can be read; choose another name", root, root)
+	default:
+		return nil
+	}
+	return &Problem{File: m.Package.Location.File, Line: m.Package.Location.Row, Col: m.Package.Location.Col, Message: why}
+}
+
+// problemsOf takes OPA's errors apart.
+func problemsOf(err error) []Problem {
+	var list ast.Errors
+	if one := (*ast.Error)(nil); errors.As(err, &one) {
+		list = ast.Errors{one}
+	} else if !errors.As(err, &list) {
+		return []Problem{{Message: err.Error()}}
+	}
+	problems := make([]Problem, len(list))
+	for i, e := range list {
+		problems[i].Message = e.Code + ": " + e.Message
+		if name, ok := strings.CutPrefix(e.Message, "undefined function "); ok {
+			if why, ok := unavailable()[name]; ok {
+				problems[i].Message = fmt.Sprintf("%s is not available: %s", name, why)
+			}
+		}
+		if e.Location != nil {
+			problems[i].File, problems[i].Line, problems[i].Col = e.Location.File, e.Location.Row, e.Location.Col
+		}
+	}
+	return problems
+}
+
+// dataRef is data.<segments>.
+func dataRef(segments []string) ast.Ref {
+	ref := make(ast.Ref, 0, len(segments)+1)
+	ref = append(ref, ast.DefaultRootDocument)
+	for _, s := range segments {
+		ref = append(ref, ast.StringTerm(s))
+	}
+	return ref
+}
+
+// queryFor asks for the document at a ground ref. Such a query is evaluated as it stands, so none is ever compiled.
+func queryFor(ref ast.Ref) ast.Body {
+	return ast.NewBody(ast.Equality.Expr(ast.NewTerm(ref), ast.NewTerm(resultVar)))
+}

@@ -1,0 +1,124 @@
+package mandate.access
+
+import data.mandate.request
+
+# What a relation to a single resource allows. The verb is what follows the last ":" of the action's name;
+# "*" stands for every verb.
+relation_verbs := {
+	"owner": ["*"],
+	"editor": ["read", "write"],
+	"viewer": ["read"],
+}
+
+# The four facts about the principal, each read at most once.
+client := data.clients[input.principal.sub] if input.principal.type == "client"
+
+key := data.apikeys[input.principal.sub] if input.principal.type == "apikey"
+
+integration := data.orgs[org].integrations[input.principal.sub] if input.principal.type == "vendor"
+
+member := data.orgs[org].members[holder]
+
+# Whose roles count: the user's own, or those of the key's owner, whom a key never exceeds.
+holder := input.principal.sub if input.principal.type == "user"
+
+holder := key.owner
+
+# METADATA
+# description: |
+#   Why the principal may do this. Scopes and status are checked in `allow`, for all of these alike; a relation stands
+#   in for the role or the membership, and for nothing else.
+grant := {"code": "role", "message": "A role of the user in the organization grants the permission."} if {
+	input.principal.type == "user"
+	role_grants
+} else := {"code": "scope", "message": "The client may act in the organization, and its scopes grant the permission."} if {
+	may_act_in_org(client)
+} else := {"code": "scope", "message": "The scopes of the API key grant the permission, within the roles of its owner."} if {
+	request.has(key, "owner")
+	role_grants
+} else := {"code": "scope", "message": "The scopes of the API key grant the permission."} if {
+	key
+	not request.has(key, "owner")
+	org
+} else := {"code": "integration", "message": "An integration of the organization with the vendor grants the permission."} if {
+	integration.status == "active"
+} else := {"code": "relation", "message": "The principal's relation to the resource grants the permission."} if {
+	related
+}
+
+role_grants if {
+	member.status == "active"
+	some role in member.roles
+	is_string(role)
+	some held in role_definition(role).permissions
+	permission_covers(held)
+}
+
+# An organization's own role hides the tenant-wide one of the same name, also when it grants less.
+role_definition(role) := definition if {
+	definition := data.orgs[org].roles[role]
+} else := data.roles[role]
+
+related if {
+	some relation, verbs in relation_verbs
+	some allowed in verbs
+	allowed in ["*", verb]
+	data.relations[input.resource.type][input.resource.id][relation][subject]
+}
+
+subject := concat(":", [input.principal.type, input.principal.sub])
+
+verb := parts[count(parts) - 1] if parts := split(permission, ":")
+
+# Both lists must cover the permission: the one that the credential carries, if it carries one, and the
+# one in the record of a client, a key or an integration.
+scopes_cover if {
+	credential_scopes_cover
+	record_scopes_cover
+}
+
+credential_scopes_cover if not request.has(input.principal, "scopes")
+
+credential_scopes_cover if {
+	some held in input.principal.scopes
+	scope_covers(held)
+}
+
+record_scopes_cover if input.principal.type == "user"
+
+record_scopes_cover if {
+	some held in client.scopes
+	scope_covers(held)
+}
+
+record_scopes_cover if {
+	some held in key.scopes
+	scope_covers(held)
+}
+
+record_scopes_cover if {
+	some held in integration.scopes
+	scope_covers(held)
+}
+
+record_scopes_cover if {
+	input.principal.type == "vendor"
+	not org
+}
+
+# A role may hold "*", every permission.
+permission_covers("*")
+
+permission_covers(held) if scope_covers(held)
+
+# A scope covers the permission of its name, and "documents:*" what begins with "documents:". Nothing else is a
+# pattern. "*" alone is an ordinary name: a credential must say what it is for.
+scope_covers(held) if held == permission
+
+scope_covers(held) if {
+	is_string(held)
+	endswith(held, ":*")
+	prefix := trim_suffix(held, "*")
+	startswith(permission, prefix)
+	permission != prefix
+}

@@ -1,0 +1,109 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/gofiber/fiber/v2"
+
+	"mandate/engine"
+)
+
+// maxQuerySegments bounds the path of a data query.
+const maxQuerySegments = 32
+
+// data answers like OPA's Data API, POST with input: the document at the path, or no result when it is undefined. The
+// policy mandate.manage decides who may ask, as the action data.query. It is part of the administrative
+// API, where credentials may come in the query.
+func (h *handler) data(c *fiber.Ctx) error {
+	return h.ask(c, acceptQuery, func(a asking) error {
+		body := []byte(`{}`)
+		if len(c.Body()) > 0 {
+			var err error
+			if body, err = jsonBody(c); err != nil {
+				return err
+			}
+		}
+		var request struct {
+			Input jsontext.Value `json:"input"`
+		}
+		if err := json.Unmarshal(body, &request); err != nil {
+			return badRequest("the body must be an object with the member input")
+		}
+		path, err := dataPath(strings.Clone(c.Params("*")))
+		if err != nil {
+			return err
+		}
+		if err := a.permit("data.query", "data", strings.Join(path, "/")); err != nil {
+			return err
+		}
+		result, defined, err := a.tenant.Engine.Query(a.server.base, a.view, path, request.Input)
+		if err != nil {
+			return a.policyFailure(err)
+		}
+		response := map[string]any{"decision_id": a.server.decisions.next()}
+		if defined {
+			response["result"] = jsontext.Value(result)
+		}
+		return writeJSON(c, response)
+	})
+}
+
+// dataPath splits the rest of the URL's path into segments, which may be escaped.
+func dataPath(rest string) ([]string, error) {
+	if rest == "" {
+		return nil, nil
+	}
+	path := strings.Split(rest, "/")
+	if len(path) > maxQuerySegments {
+		return nil, badRequest("the path is too long")
+	}
+	for i, segment := range path {
+		unescaped, err := url.PathUnescape(segment)
+		if err != nil || unescaped == "" {
+			return nil, badRequest("the path has an empty or wrongly escaped segment")
+		}
+		path[i] = unescaped
+	}
+	return path, nil
+}
+
+// permit asks the policy mandate.manage whether the caller may do this, and refuses what it does not allow.
+func (a asking) permit(action, resourceType, id string) error {
+	input, err := json.Marshal(map[string]any{
+		"subject": map[string]string{"type": subjectCredential, "id": "caller"}, "action": map[string]string{"name": action},
+		"resource": map[string]string{"type": resourceType, "id": id}, "principal": a.caller, "caller": a.caller,
+	})
+	if err != nil {
+		return fmt.Errorf("policy input: %w", err)
+	}
+	decision, err := a.tenant.Engine.Decide(a.server.base, a.view, engine.Manage, input)
+	if err != nil {
+		return a.policyFailure(err)
+	}
+	if !decision.Allow {
+		refusal := &requestError{http.StatusForbidden, "not_permitted", "the policy does not permit this"}
+		if len(decision.Reasons) > 0 {
+			refusal.Code, refusal.Detail = decision.Reasons[0].Code, decision.Reasons[0].Message
+		}
+		return refusal
+	}
+	return nil
+}
+
+// policyFailure is the answer when a policy could not be evaluated: the caller's question was not answered, which is
+// the policy's fault or its limit, and no decision to rely on.
+func (a asking) policyFailure(err error) error {
+	var failed *engine.EvaluationError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	a.server.log.Error("a policy failed", "tenant", a.tenant.ID, "policy_revision", a.tenant.Engine.Policies().Revision(),
+		"data_revision", a.view.Revision(), "error", err)
+	return &requestError{http.StatusUnprocessableEntity, string(failed.Kind), "the policy could not be evaluated: its owner finds the reason in the log"}
+}

@@ -1,0 +1,212 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/gofiber/fiber/v2"
+
+	"mandate/authn"
+	"mandate/tokens"
+)
+
+// surface is a family of routes with one shape of errors.
+type surface int
+
+const (
+	surfaceProblem surface = iota // RFC 9457
+	surfaceAuthZEN                // an error message, as a JSON string (AuthZEN §10.1.2)
+	surfaceOAuth                  // RFC 6749 §5.2
+)
+
+// requestError is a request that cannot be answered as it is. Code is stable; Detail says what to change.
+type requestError struct {
+	Status int
+	Code   string
+	Detail string
+}
+
+func (e *requestError) Error() string { return e.Detail }
+
+func badRequest(detail string) error {
+	return &requestError{http.StatusBadRequest, "invalid_request", detail}
+}
+
+// failure is an error as it goes over the wire.
+type failure struct {
+	status     int
+	code       string // of problem+json
+	oauth      string // RFC 6749 §5.2, RFC 6750 §3.1
+	detail     string
+	scope      string // that is missing (RFC 6750 §3)
+	retryAfter string // seconds
+}
+
+// authnFailures maps the ways in which authentication fails.
+func authnFailures() map[authn.Kind]failure {
+	return map[authn.Kind]failure{
+		authn.Missing:           {status: http.StatusUnauthorized, code: "credential_missing"},
+		authn.Ambiguous:         {status: http.StatusBadRequest, code: "credential_ambiguous", oauth: "invalid_request"},
+		authn.Malformed:         {status: http.StatusUnauthorized, code: "credential_malformed", oauth: "invalid_token"},
+		authn.Invalid:           {status: http.StatusUnauthorized, code: "credential_invalid", oauth: "invalid_token"},
+		authn.Inactive:          {status: http.StatusUnauthorized, code: "credential_inactive", oauth: "invalid_token"},
+		authn.VendorRefused:     {status: http.StatusForbidden, code: "vendor_not_authorized", oauth: "invalid_token"},
+		authn.InsufficientScope: {status: http.StatusForbidden, code: "insufficient_scope", oauth: "insufficient_scope"},
+		authn.Busy:              {status: http.StatusTooManyRequests, code: "too_many_sign_ins", oauth: "temporarily_unavailable", retryAfter: "5"},
+	}
+}
+
+// failureOf is the one table from typed errors to responses. What it does not know is internal, and told to the operator
+// only.
+func failureOf(err error) (f failure, known bool) {
+	var (
+		request *requestError
+		authErr *authn.Error
+		token   *tokens.Error
+	)
+	switch {
+	case errors.As(err, &request):
+		return failure{status: request.Status, code: request.Code, oauth: "invalid_request", detail: request.Detail}, true
+	case errors.As(err, &authErr):
+		f = authnFailures()[authErr.Kind]
+		f.detail, f.scope = authErr.Detail, authErr.Scope
+		if authErr.Code != "" {
+			f.code = authErr.Code
+		}
+		return f, true
+	case errors.As(err, &token):
+		f = failure{status: http.StatusBadRequest, code: token.Code, oauth: token.Code, detail: token.Description}
+		if token.Code == "invalid_client" {
+			f.status = http.StatusUnauthorized
+		}
+		return f, true
+	case errors.Is(err, context.Canceled):
+		return failure{status: http.StatusServiceUnavailable, code: "stopping", oauth: "temporarily_unavailable", detail: "the server is shutting down"}, true
+	}
+	return failure{status: http.StatusInternalServerError, code: "internal", oauth: "server_error", detail: "something went wrong here; it has been logged"}, false
+}
+
+// routeFailure turns Fiber's own errors into the request's fault that they are.
+func routeFailure(e *fiber.Error) error {
+	switch e.Code {
+	case http.StatusNotFound:
+		return &requestError{http.StatusNotFound, "not_found", "there is nothing at this path"}
+	case http.StatusMethodNotAllowed:
+		return &requestError{http.StatusMethodNotAllowed, "method_not_allowed", "this path does not take this method: see the Allow header"}
+	case http.StatusRequestEntityTooLarge:
+		return &requestError{http.StatusRequestEntityTooLarge, "body_too_large", "the body is larger than this server accepts"}
+	case http.StatusRequestHeaderFieldsTooLarge:
+		return &requestError{http.StatusRequestHeaderFieldsTooLarge, "header_too_large", "the header is larger than this server accepts"}
+	case http.StatusRequestTimeout:
+		return &requestError{http.StatusRequestTimeout, "request_timeout", "the request did not arrive in time"}
+	case http.StatusInternalServerError:
+		return e
+	}
+	return &requestError{http.StatusBadRequest, "invalid_request", "the request is not valid HTTP"}
+}
+
+// fail writes the response for err in the surface's shape.
+func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
+	f, known := failureOf(err)
+	if cause := errors.Unwrap(err); !known || (cause != nil && isTokenError(err)) {
+		s.log.Error("request failed", "route", c.Route().Path, "error", err, "cause", cause)
+	}
+	if at == surfaceOAuth {
+		f = f.atOAuth(err)
+	}
+	c.Status(f.status)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if f.retryAfter != "" {
+		c.Set(fiber.HeaderRetryAfter, f.retryAfter)
+	}
+	for _, challenge := range f.challenges(at) {
+		c.Response().Header.Add(fiber.HeaderWWWAuthenticate, challenge)
+	}
+	var body any
+	contentType := fiber.MIMEApplicationJSON
+	switch at {
+	case surfaceAuthZEN:
+		body = f.detail
+	case surfaceOAuth:
+		c.Set(fiber.HeaderPragma, "no-cache")
+		body = map[string]string{"error": f.oauth, "error_description": f.description()}
+	case surfaceProblem:
+		contentType = "application/problem+json"
+		body = s.problem(c, f)
+	}
+	text, err := json.Marshal(body, json.Deterministic(true))
+	if err != nil {
+		text = []byte(`"internal error"`)
+	}
+	c.Response().Header.SetContentType(contentType)
+	c.Response().SetBodyRaw(text)
+}
+
+// problem is the RFC 9457 body. It has a request id even when the caller sent none, to be found in a report.
+func (s *Server) problem(c *fiber.Ctx, f failure) map[string]any {
+	id := strings.ToValidUTF8(string(c.Response().Header.Peek(fiber.HeaderXRequestID)), "\uFFFD")
+	if id == "" {
+		id = s.decisions.next()
+		c.Set(fiber.HeaderXRequestID, id)
+	}
+	return map[string]any{
+		"type": "about:blank", "title": http.StatusText(f.status), "status": f.status,
+		"code": f.code, "detail": f.detail, "request_id": id,
+	}
+}
+
+func isTokenError(err error) bool {
+	var token *tokens.Error
+	return errors.As(err, &token)
+}
+
+// atOAuth is the failure as RFC 6749 §5.2 has it: whoever cannot be authenticated is an invalid client.
+func (f failure) atOAuth(err error) failure {
+	var authErr *authn.Error
+	if !errors.As(err, &authErr) {
+		return f
+	}
+	switch authErr.Kind {
+	case authn.Ambiguous:
+		f.oauth = "invalid_request"
+	case authn.Busy:
+	default:
+		f.status, f.oauth = http.StatusUnauthorized, "invalid_client"
+	}
+	return f
+}
+
+// challenges are the WWW-Authenticate fields (RFC 9110 §11.6.1): Basic for clients at OAuth endpoints (RFC 6749 §5.2),
+// else Bearer, with an error code only when there was a credential at all (RFC 6750 §3.1).
+func (f failure) challenges(at surface) []string {
+	if f.status != http.StatusUnauthorized && f.oauth != "insufficient_scope" {
+		return nil
+	}
+	if at == surfaceOAuth {
+		return []string{`Basic realm="mandate", charset="UTF-8"`}
+	}
+	bearer := `Bearer realm="mandate"`
+	if f.oauth != "" {
+		bearer += `, error="` + f.oauth + `", error_description="` + f.description() + `"`
+	}
+	if f.scope != "" {
+		bearer += `, scope="` + f.scope + `"`
+	}
+	return []string{bearer}
+}
+
+// description has only the characters that RFC 6749 §5.2 allows: ASCII without control characters, " and \.
+func (f failure) description() string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == '"' || c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, f.detail)
+}

@@ -1,0 +1,172 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"mandate/authn"
+	"mandate/directory"
+	"mandate/engine"
+)
+
+// subjectCredential is the subject type of a credential that is to be authenticated first.
+const subjectCredential = "credential"
+
+// subject is the part of a subject that Mandate itself understands.
+type subject struct {
+	Type       string         `json:"type"`
+	ID         string         `json:"id"`
+	Properties jsontext.Value `json:"properties"`
+}
+
+// policyInput is the input of mandate.access: the parts as they were sent, and who they are about and from.
+type policyInput struct {
+	Subject   jsontext.Value   `json:"subject"`
+	Action    jsontext.Value   `json:"action"`
+	Resource  jsontext.Value   `json:"resource"`
+	Context   jsontext.Value   `json:"context,omitempty"`
+	Principal *authn.Principal `json:"principal,omitempty"`
+	Caller    *authn.Principal `json:"caller"`
+}
+
+// evaluate makes one decision. An error is a *requestError for a request that is not one.
+func (a asking) evaluate(ctx context.Context, r evaluationRequest) (evaluationResponse, error) {
+	input, refused, err := a.input(ctx, r)
+	if err != nil {
+		return evaluationResponse{}, err
+	}
+	if refused != nil {
+		return a.response(*refused), nil
+	}
+	decision, err := a.tenant.Engine.Decide(ctx, a.view, engine.Access, input)
+	if err := a.reportPolicy(ctx, decision, err); err != nil {
+		return evaluationResponse{}, err
+	}
+	return a.response(decision), nil
+}
+
+// input makes what the policy decides on, or, when the subject is a credential that is not good, the denial.
+func (a asking) input(ctx context.Context, r evaluationRequest) (input []byte, denied *engine.Decision, err error) {
+	who, err := r.validate()
+	if err != nil {
+		return nil, nil, err
+	}
+	principal, err := a.principal(ctx, who)
+	var refused *authn.Error
+	if errors.As(err, &refused) {
+		// The caller asked about a credential, and this is the answer.
+		f, _ := failureOf(refused)
+		answer := denial(f.code, refused.Detail)
+		return nil, &answer, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if who.Type == subjectCredential {
+		// Its properties hold secrets: no policy, log or trace may see them.
+		if r.Subject, err = json.Marshal(map[string]string{"type": who.Type, "id": who.ID}, json.Deterministic(true)); err != nil {
+			return nil, nil, fmt.Errorf("subject without its properties: %w", err)
+		}
+	}
+	input, err = json.Marshal(policyInput{Subject: r.Subject, Action: r.Action, Resource: r.Resource, Context: r.Context,
+		Principal: principal, Caller: a.caller})
+	if err != nil {
+		return nil, nil, fmt.Errorf("policy input: %w", err)
+	}
+	return input, nil, nil
+}
+
+// validate checks what AuthZEN §5 requires, and no more: types are not coerced, ids not normalised.
+func (r *evaluationRequest) validate() (subject, error) {
+	var who subject
+	if err := entity("subject", r.Subject, &who); err != nil {
+		return who, err
+	}
+	var action struct {
+		Name       string         `json:"name"`
+		Properties jsontext.Value `json:"properties"`
+	}
+	if err := entity("action", r.Action, &action); err != nil {
+		return who, err
+	}
+	var resource subject
+	if err := entity("resource", r.Resource, &resource); err != nil {
+		return who, err
+	}
+	for _, required := range []struct{ name, value string }{
+		{"subject.type", who.Type}, {"subject.id", who.ID}, {"action.name", action.Name},
+		{"resource.type", resource.Type}, {"resource.id", resource.ID},
+	} {
+		if required.value == "" {
+			return who, badRequest(required.name + " is missing, empty or not a string")
+		}
+	}
+	for _, optional := range []struct {
+		name  string
+		value jsontext.Value
+	}{
+		{"subject.properties", who.Properties}, {"action.properties", action.Properties},
+		{"resource.properties", resource.Properties}, {"context", r.Context},
+	} {
+		if optional.value != nil && optional.value.Kind() != '{' {
+			return who, badRequest(optional.name + " must be an object")
+		}
+	}
+	return who, nil
+}
+
+func entity(name string, value jsontext.Value, into any) error {
+	if value == nil {
+		return badRequest(name + " is missing")
+	}
+	if value.Kind() != '{' {
+		return badRequest(name + " must be an object")
+	}
+	if err := json.Unmarshal(value, into); err != nil {
+		return badRequest("the members of " + name + " have the wrong types: type, id and name are strings")
+	}
+	return nil
+}
+
+// principal resolves the subject: the caller itself, a credential that the caller was given, or a named party.
+func (a asking) principal(ctx context.Context, who subject) (*authn.Principal, error) {
+	if who.Type != subjectCredential {
+		return a.tenant.Authn.Resolve(ctx, a.view, who.Type, who.ID)
+	}
+	var properties struct {
+		Authorization string `json:"authorization"`
+		APIKey        string `json:"apikey"`
+		APISecret     string `json:"apisecret"`
+	}
+	if who.Properties != nil {
+		if err := json.Unmarshal(who.Properties, &properties); err != nil {
+			return nil, badRequest("the properties of a credential must be strings")
+		}
+	}
+	var given authn.Presented
+	switch who.ID {
+	case "caller":
+		return a.caller, nil
+	case "authorization":
+		if properties.Authorization == "" {
+			return nil, badRequest("subject.properties.authorization is missing: the value of the Authorization header that was received")
+		}
+		given.Authorization = []string{properties.Authorization}
+	case "apikey":
+		if properties.APIKey == "" || properties.APISecret == "" {
+			return nil, badRequest("subject.properties must have apikey and apisecret")
+		}
+		given.KeyPairs = []authn.Pair{{ID: directory.NewSecret(properties.APIKey), Secret: directory.NewSecret(properties.APISecret)}}
+	default:
+		return nil, badRequest("the id of a credential must be caller, authorization or apikey")
+	}
+	return a.tenant.Authn.Authenticate(ctx, a.view, given)
+}
+
+func denial(code, message string) engine.Decision {
+	return engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}}
+}

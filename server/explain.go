@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/gofiber/fiber/v2"
+
+	"mandate/authn"
+	"mandate/directory"
+	"mandate/engine"
+)
+
+// Explained is a decision with the rules and facts that it rests on.
+type Explained struct {
+	evaluationResponse `json:",inline"`
+	Explanation        *explanation `json:"explanation,omitempty"`
+}
+
+type explanation struct {
+	Rules []engine.RuleTrace `json:"rules"`
+	Facts []engine.FactRead  `json:"facts"`
+}
+
+// explain answers an evaluation request with its explanation. The policy mandate.manage decides who may see the
+// facts, as the action decisions.explain.
+func (h *handler) explain(c *fiber.Ctx) error {
+	return h.ask(c, acceptQuery, func(a asking) error {
+		body, err := jsonBody(c)
+		if err != nil {
+			return err
+		}
+		if err := a.permit("decisions.explain", "decision", "new"); err != nil {
+			return err
+		}
+		explained, err := a.explain(a.server.base, body)
+		if err != nil {
+			return err
+		}
+		return writeJSON(c, explained)
+	})
+}
+
+// Explain decides an evaluation request as the caller, without HTTP: for the operator who holds the data folder.
+// The error says what is wrong with the request.
+func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *authn.Principal, body []byte) (Explained, error) {
+	h, ok := s.tenants[tenant]
+	if !ok {
+		return Explained{}, fmt.Errorf("there is no tenant %q", tenant)
+	}
+	if err := checkJSON(body); err != nil {
+		return Explained{}, err
+	}
+	view, err := s.store.View(ctx)
+	if err != nil {
+		return Explained{}, fmt.Errorf("open a view: %w", err)
+	}
+	defer view.Close()
+	return asking{handler: h, view: view, caller: caller}.explain(ctx, body)
+}
+
+func (a asking) explain(ctx context.Context, body []byte) (Explained, error) {
+	var explained Explained
+	var request evaluationRequest
+	if err := json.Unmarshal(body, &request); err != nil {
+		return explained, badRequest("the body is not an evaluation request")
+	}
+	input, refused, err := a.input(ctx, request)
+	if err != nil {
+		return explained, err
+	}
+	if refused != nil {
+		explained.evaluationResponse = a.response(*refused)
+		return explained, nil
+	}
+	why, err := a.tenant.Engine.Explain(ctx, a.view, engine.Access, input)
+	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
+		return explained, err
+	}
+	explained.evaluationResponse = a.response(why.Decision)
+	explained.Explanation = &explanation{Rules: why.Rules, Facts: why.Facts}
+	return explained, nil
+}
+
+// Text is the explanation for a person.
+func (e Explained) Text() string {
+	var b strings.Builder
+	verdict := "DENY"
+	if e.Decision {
+		verdict = "ALLOW"
+	}
+	b.WriteString(verdict)
+	for _, reason := range e.Context.Reasons {
+		fmt.Fprintf(&b, "  %s: %s", reason.Code, reason.Message)
+	}
+	fmt.Fprintf(&b, "\n  policy %.12s, data revision %d\n", e.Context.PolicyRevision, e.Context.DataRevision)
+	if e.Explanation == nil {
+		return b.String()
+	}
+	b.WriteString("\nRules that held\n")
+	for _, rule := range e.Explanation.Rules {
+		if rule.Held {
+			fmt.Fprintf(&b, "  %-52s %s:%d\n", rule.Rule, rule.File, rule.Line)
+		}
+	}
+	b.WriteString("\nRules that did not hold, and the condition that failed\n")
+	for _, rule := range e.Explanation.Rules {
+		if rule.Held || rule.Default {
+			continue
+		}
+		fmt.Fprintf(&b, "  %-52s %s:%d\n", rule.Rule, rule.File, rule.Line)
+		if rule.Failed != nil {
+			fmt.Fprintf(&b, "      %s   (line %d)\n", rule.Failed.Text, rule.Failed.Line)
+		}
+	}
+	b.WriteString("\nFacts that were read\n")
+	for _, fact := range e.Explanation.Facts {
+		if !fact.Found {
+			fmt.Fprintf(&b, "  %-52s absent\n", fact.Path)
+			continue
+		}
+		fmt.Fprintf(&b, "  %-52s %s\n", fact.Path, fact.Value)
+	}
+	return b.String()
+}
+
+// reportPolicy tells the operator of a policy that could not decide. The decision stands as a denial; the error
+// returned is that of a context that has ended.
+func (a asking) reportPolicy(ctx context.Context, d engine.Decision, err error) error {
+	var failed *engine.EvaluationError
+	if errors.As(err, &failed) {
+		a.server.log.Error("the access policy failed", "tenant", a.tenant.ID, "policy_revision", d.PolicyRevision,
+			"data_revision", d.DataRevision, "error", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("decide: %w", err)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,217 @@
+// Package server is the HTTP face of Mandate: routes, request and response shapes, and the one table that maps errors
+// to responses. Nothing else knows HTTP.
+//
+// It must never keep a string or slice of a Fiber context beyond its handler, follow the Host header, write a query
+// string, a header value or a body into a log, or answer an error in a shape of its own outside the table.
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/recover"
+
+	"mandate/authn"
+	"mandate/datastore"
+	"mandate/directory"
+	"mandate/engine"
+	"mandate/tokens"
+)
+
+// DefaultTenant is served at the root; every other tenant under /t/{tenant}.
+const DefaultTenant = directory.Tenant("default")
+
+const (
+	readTimeout  = 15 * time.Second
+	writeTimeout = 15 * time.Second
+	idleTimeout  = 2 * time.Minute
+	maxHeader    = 32 << 10 // large cookies that a proxy passes on
+)
+
+// Tenant is what the server serves for one tenant.
+type Tenant struct {
+	ID     directory.Tenant
+	Issuer string // public URL of the tenant's base: no trailing slash
+	Engine *engine.Engine
+	Authn  *authn.Authenticator
+	Tokens *tokens.Issuer
+}
+
+// Issuer is the public URL of a tenant, given that of the server.
+func Issuer(publicURL string, t directory.Tenant) string {
+	base := strings.TrimSuffix(publicURL, "/")
+	if t == DefaultTenant {
+		return base
+	}
+	return base + "/t/" + string(t)
+}
+
+// Options of a Server.
+type Options struct {
+	Store     datastore.Store
+	Tenants   []Tenant
+	BodyLimit int
+	Log       *slog.Logger
+}
+
+// Server serves tenants over HTTP.
+type Server struct {
+	app       *fiber.App
+	store     datastore.Store
+	log       *slog.Logger
+	decisions idSource
+	tenants   map[directory.Tenant]*handler
+	stopping  atomic.Bool
+	// base ends when a shutdown gives up waiting: then whatever still runs is cancelled.
+	base   context.Context
+	cancel context.CancelFunc
+}
+
+// New makes a server; Serve starts it.
+func New(o Options) (*Server, error) {
+	ids, err := newIDSource()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{store: o.Store, log: o.Log, decisions: ids, tenants: map[directory.Tenant]*handler{}}
+	s.base, s.cancel = context.WithCancel(context.Background())
+	s.app = fiber.New(fiber.Config{
+		AppName: "mandate", DisableStartupMessage: true,
+		BodyLimit: o.BodyLimit, ReadBufferSize: maxHeader,
+		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		StrictRouting: true, CaseSensitive: true,
+		ErrorHandler: s.routeError,
+	})
+	s.app.Use(echoRequestID, s.logRequest, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
+	s.app.Get("/healthz", s.healthz)
+	s.app.Get("/readyz", s.readyz)
+	for _, t := range o.Tenants {
+		if err := s.routes(t); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// routes mounts everything of one tenant. Well-known documents go between host and path (RFC 8414 §3.1, AuthZEN §9.2).
+func (s *Server) routes(t Tenant) error {
+	issuer, err := url.Parse(t.Issuer)
+	if err != nil || issuer.Host == "" || issuer.RawQuery != "" || issuer.Fragment != "" {
+		return fmt.Errorf("public_url %q is not a URL with a host and without query and fragment", t.Issuer)
+	}
+	base := ""
+	if t.ID != DefaultTenant {
+		base = "/t/" + string(t.ID)
+	}
+	h := &handler{server: s, tenant: t}
+	s.tenants[t.ID] = h
+	s.app.Post(base+"/access/v1/evaluation", h.on(surfaceAuthZEN, h.evaluation))
+	s.app.Post(base+"/access/v1/evaluations", h.on(surfaceAuthZEN, h.evaluations))
+	s.app.Post(base+"/v1/explain", h.on(surfaceProblem, h.explain))
+	s.app.Post(base+"/v1/data", h.on(surfaceProblem, h.data))
+	s.app.Post(base+"/v1/data/*", h.on(surfaceProblem, h.data))
+	s.app.Post(base+"/oauth2/token", h.on(surfaceOAuth, h.tokenForm))
+	s.app.Post(base+"/oauth/token", h.on(surfaceOAuth, h.tokenFormOrJSON))
+	s.app.Get(base+"/.well-known/jwks.json", h.on(surfaceProblem, h.jwks))
+	s.app.Get("/.well-known/authzen-configuration"+base, h.on(surfaceProblem, h.authzenMetadata))
+	s.app.Get("/.well-known/oauth-authorization-server"+base, h.on(surfaceProblem, h.oauthMetadata))
+	return nil
+}
+
+// Serve answers on the listener until Shutdown. With a TLS configuration it speaks HTTPS only.
+func (s *Server) Serve(l net.Listener, config *tls.Config) error {
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	if err := s.app.Listener(l); err != nil {
+		return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting, finishes what is in flight, and cancels what is left when ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopping.Store(true)
+	defer s.cancel()
+	if err := s.app.ShutdownWithContext(ctx); err != nil {
+		return fmt.Errorf("shut down the server: %w", err)
+	}
+	return nil
+}
+
+// handler serves one tenant.
+type handler struct {
+	server *Server
+	tenant Tenant
+}
+
+// on runs a handler, and answers its error in the shape of the surface.
+func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if err := handle(c); err != nil {
+			h.server.fail(c, s, err)
+		}
+		return nil
+	}
+}
+
+// echoRequestID returns X-Request-ID unchanged, on errors too (AuthZEN §10.1.3).
+func echoRequestID(c *fiber.Ctx) error {
+	if id := c.Request().Header.Peek(fiber.HeaderXRequestID); len(id) > 0 {
+		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
+	}
+	return c.Next()
+}
+
+// logRequest logs the route pattern, never the path or the query as sent: they may carry secrets.
+func (s *Server) logRequest(c *fiber.Ctx) error {
+	if !s.log.Enabled(s.base, slog.LevelDebug) {
+		return c.Next()
+	}
+	start := time.Now()
+	err := c.Next()
+	s.log.Debug("request", "method", c.Method(), "route", c.Route().Path, "status", c.Response().StatusCode(), "took", time.Since(start))
+	return err
+}
+
+func (s *Server) logPanic(c *fiber.Ctx, recovered any) {
+	s.log.Error("panic in a handler", "route", c.Route().Path, "panic", fmt.Sprint(recovered))
+}
+
+func (s *Server) healthz(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"status": "ok"})
+}
+
+// readyz says whether requests can be answered: the store can be read and the server is not shutting down.
+func (s *Server) readyz(c *fiber.Ctx) error {
+	if s.stopping.Load() {
+		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "stopping"})
+	}
+	view, err := s.store.View(s.base)
+	if err != nil {
+		s.log.Error("the store cannot be read", "error", err)
+		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "store unavailable"})
+	}
+	defer view.Close()
+	return c.JSON(fiber.Map{"status": "ready", "revision": view.Revision()})
+}
+
+// routeError answers what never reached a handler: unknown routes, bodies over the limit, broken requests.
+func (s *Server) routeError(c *fiber.Ctx, err error) error {
+	var routed *fiber.Error
+	if !errors.As(err, &routed) {
+		s.fail(c, surfaceProblem, err)
+		return nil
+	}
+	s.fail(c, surfaceProblem, routeFailure(routed))
+	return nil
+}
