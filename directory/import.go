@@ -261,6 +261,7 @@ func (e *ClientEntry) write(ctx context.Context, w *writer) error {
 		return err
 	}
 	switch {
+	case !usesSecret(e.TokenEndpointAuthMethod) && !found:
 	case !usesSecret(e.TokenEndpointAuthMethod):
 		if err := w.Delete(w.tenant.ClientSecrets(e.ID).Path); err != nil {
 			return fmt.Errorf("client %s: %w", e.ID, err)
