@@ -57,7 +57,7 @@ func (i Importer) Import(ctx context.Context, t Tenant, f *File) (Imported, erro
 	if !datastore.TenantID(t).Valid() {
 		return Imported{}, Problems{{Line: f.line("tenant"), Field: "tenant", Message: "must be lower case letters, digits and inner hyphens, at most 63"}}
 	}
-	if err := f.hashPasswords(); err != nil {
+	if err := i.hashPasswords(ctx, t, f); err != nil {
 		return Imported{}, err
 	}
 	steps := f.steps()
@@ -120,16 +120,34 @@ func (i Importer) run(ctx context.Context, t Tenant, tx datastore.Tx, steps []st
 	return w.made, nil
 }
 
-// hashPasswords runs before the transaction, which may be tried more than once.
-func (f *File) hashPasswords() error {
-	for i := range f.Users {
-		u := &f.Users[i]
+// hashPasswords runs before the transaction, which may be tried more than once. A password that the user has already
+// keeps its hash.
+func (i Importer) hashPasswords(ctx context.Context, t Tenant, f *File) error {
+	view, err := i.Store.View(ctx)
+	if err != nil {
+		return fmt.Errorf("open a view: %w", err)
+	}
+	defer view.Close()
+	for n := range f.Users {
+		u := &f.Users[n]
 		if u.Password.IsZero() || u.PasswordHash != "" || len(u.Password.value) > maxTextBytes {
 			continue // the check reports what is wrong
 		}
-		hash, err := HashPassword(u.Password)
+		former, found, err := t.UserSecrets(u.ID).Find(ctx, view)
 		if err != nil {
 			return err
+		}
+		same := false
+		if found {
+			if same, err = PasswordMatches(u.Password, former.PasswordHash); err != nil {
+				return fmt.Errorf("user %s: %w", u.ID, err)
+			}
+		}
+		hash := former.PasswordHash
+		if !same {
+			if hash, err = HashPassword(u.Password); err != nil {
+				return err
+			}
 		}
 		u.Password, u.PasswordHash = Secret{}, hash
 	}

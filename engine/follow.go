@@ -31,7 +31,7 @@ func Follow(ctx context.Context, dir string, current *PolicySet, apply func(*Pol
 	if err != nil {
 		return fmt.Errorf("follow policies in %s: %w", dir, err)
 	}
-	defer watcher.Close() //nolint:errcheck // nothing is left to do with it
+	defer watcher.Close()
 
 	// The parent tells when the folder itself is replaced.
 	if err := watcher.Add(filepath.Dir(dir)); err != nil {

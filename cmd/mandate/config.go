@@ -169,15 +169,15 @@ func loadConfig(cmd *cobra.Command, lookupEnv func(string) (string, bool)) (*con
 	var failed error
 	flags := settings(c)
 	flags.VisitAll(func(f *pflag.Flag) {
-		if value, ok := lookupEnv(variable(f.Name)); ok && failed == nil {
-			if err := flags.Set(f.Name, value); err != nil {
+		if value, _ := lookupEnv(variable(f.Name)); value != "" && failed == nil {
+			if err := f.Value.Set(value); err != nil {
 				failed = fmt.Errorf("variable %s: %w", variable(f.Name), err)
 			}
 		}
 	})
 	cmd.Flags().Visit(func(f *pflag.Flag) {
-		if flags.Lookup(f.Name) != nil && failed == nil {
-			failed = flags.Set(f.Name, f.Value.String())
+		if own := flags.Lookup(f.Name); own != nil && failed == nil {
+			failed = own.Value.Set(f.Value.String())
 		}
 	})
 	if failed != nil {
@@ -194,13 +194,6 @@ func (c *config) complete() error {
 	if c.MasterKey == "" {
 		c.MasterKey = filepath.Join(c.Data, "master.key")
 	}
-	if c.PublicURL == "" {
-		scheme := "http"
-		if c.TLS.Certificate != "" {
-			scheme = "https"
-		}
-		c.PublicURL = scheme + "://" + c.Listen
-	}
 	var problems []error
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	for name := range c.Tenants {
@@ -208,7 +201,7 @@ func (c *config) complete() error {
 			wrong("tenants: %q must be lower case letters, digits and inner hyphens, at most 63", name)
 		}
 	}
-	if u, err := url.Parse(c.PublicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if u, err := url.Parse(c.publicURL(c.Listen)); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		wrong("public_url must be an http or https URL without user, query and fragment")
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
@@ -233,6 +226,17 @@ func (c *config) complete() error {
 		wrong("history must be at least 1m")
 	}
 	return errors.Join(problems...)
+}
+
+// publicURL is the configured one, or follows from the address that the server listens on.
+func (c *config) publicURL(address string) string {
+	switch {
+	case c.PublicURL != "":
+		return c.PublicURL
+	case c.TLS.Certificate != "":
+		return "https://" + address
+	}
+	return "http://" + address
 }
 
 // mayListen refuses to carry secrets over a network in plain text.
@@ -277,6 +281,7 @@ func configCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			c.PublicURL = c.publicURL(c.Listen)
 			encoder := yaml.NewEncoder(cmd.OutOrStdout())
 			encoder.SetIndent(2)
 			return errors.Join(encoder.Encode(c), encoder.Close())

@@ -127,6 +127,7 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 	if _, err := os.Stat(c.Data); err != nil {
 		return server.Explained{}, fmt.Errorf("data folder: %w: name it with --data, or a server with --server", err)
 	}
+	c.PublicURL = c.publicURL(c.Listen)
 	for name, tenant := range c.Tenants {
 		tenant.Directory = ""
 		c.Tenants[name] = tenant

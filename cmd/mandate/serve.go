@@ -63,10 +63,11 @@ func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.Listen)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", c.Listen, err)
 	}
+	c.PublicURL = c.publicURL(listener.Addr().String())
 	s, err := openService(ctx, c, log)
 	if err != nil {
 		_ = listener.Close()

@@ -304,7 +304,7 @@ func (s *Store) ViewAt(ctx context.Context, r datastore.Revision) (datastore.Vie
 func (s *Store) viewAt(r datastore.Revision) *view {
 	return &view{
 		store: s,
-		gate:  &s.gates[rand.IntN(len(s.gates))].RWMutex,
+		gate:  &s.gates[rand.IntN(len(s.gates))].RWMutex, //nolint:gosec // it only spreads readers over the gates
 		rev:   r,
 		txn:   s.db.NewTransactionAt(uint64(r), false),
 	}
