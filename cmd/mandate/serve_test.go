@@ -188,9 +188,9 @@ func TestPolicyIsEditedWhileServing(t *testing.T) {
 	}
 	p := start(t, dir, "serve", "--dev", "--listen", "127.0.0.1:0")
 	p.wait(t, "the policies of ./policies, which you can edit")
-	denied := strings.Replace(p.commands(t)[0], "carol", "frank", 1)
+	denied := strings.Replace(p.commands(t)[0], "carol", "ivan", 1)
 	if answer := shell(t, denied); answer["decision"] != false {
-		t.Fatalf("frank is no member of acme: %v", answer)
+		t.Fatalf("ivan is no member of acme: %v", answer)
 	}
 	grants := filepath.Join(dir, "policies", "access", "grants.rego")
 	original, err := os.ReadFile(grants)
@@ -199,7 +199,7 @@ func TestPolicyIsEditedWhileServing(t *testing.T) {
 	}
 	write(t, filepath.Join(dir, "policies", "access", "guest.rego"), `package mandate.access
 
-grant := {"code": "guest", "message": "Frank is a guest everywhere."} if input.principal.sub == "frank"
+grant := {"code": "guest", "message": "Ivan is a guest everywhere."} if input.principal.sub == "ivan"
 `)
 	p.wait(t, `msg="policies changed"`)
 	if answer := shell(t, denied); answer["decision"] != true {
