@@ -41,8 +41,8 @@ type evaluationResponse struct {
 
 type responseContext struct {
 	DecisionID     string             `json:"decision_id"`
-	Reasons        []engine.Reason    `json:"reasons,omitempty"`
-	Obligations    []any              `json:"obligations,omitempty"`
+	Reasons        []engine.Reason    `json:"reasons"`
+	Obligations    []any              `json:"obligations"`
 	PolicyRevision string             `json:"policy_revision,omitempty"`
 	DataRevision   datastore.Revision `json:"data_revision"`
 	Error          *itemError         `json:"error,omitempty"`

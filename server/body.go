@@ -8,14 +8,20 @@ import (
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/gofiber/fiber/v2"
 )
 
-// maxDepth bounds how deep objects and arrays may be nested in a body.
-const maxDepth = 64
+// Bounds of a JSON body: how deep objects and arrays may be nested, and how long a number may be written. A double
+// needs no more, and the engine takes no more.
+const (
+	maxDepth          = 64
+	maxNumberDigits   = 512
+	maxExponentDigits = 3
+)
 
 // mediaType is the content type of the request without its parameters, empty when it is malformed.
 func mediaType(c *fiber.Ctx) string {
@@ -29,13 +35,25 @@ func mediaType(c *fiber.Ctx) string {
 	return media
 }
 
+// rawBody is the body as it was sent. Fiber's own accessor would decompress it: to any size, and at the token endpoint
+// before anybody has authenticated.
+func rawBody(c *fiber.Ctx) ([]byte, error) {
+	if coding := c.Get(fiber.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, &requestError{http.StatusUnsupportedMediaType, "content_encoding_unsupported", "send the body without a Content-Encoding"}
+	}
+	return c.Request().Body(), nil
+}
+
 // jsonBody returns the body, which is a valid I-JSON object (RFC 7493): the names of its members are unique after
 // unescaping, its text is UTF-8, its numbers fit a double. The slice is the request's own and ends with the handler.
 func jsonBody(c *fiber.Ctx) ([]byte, error) {
 	if mediaType(c) != fiber.MIMEApplicationJSON {
 		return nil, badRequest("the Content-Type must be application/json")
 	}
-	body := c.Body()
+	body, err := rawBody(c)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkJSON(body); err != nil {
 		return nil, err
 	}
@@ -62,10 +80,8 @@ func checkJSON(text []byte) error {
 		if decoder.StackDepth() > maxDepth {
 			return badRequest(fmt.Sprintf("the JSON is nested deeper than %d levels", maxDepth))
 		}
-		if token.Kind() == '0' {
-			if _, err := strconv.ParseFloat(token.String(), 64); err != nil {
-				return badRequest("the JSON has a number beyond the range of a double")
-			}
+		if token.Kind() == '0' && !isDouble(token.String()) {
+			return badRequest("the JSON has a number beyond the range of a double")
 		}
 		if decoder.StackDepth() == 0 {
 			values++
@@ -78,6 +94,14 @@ func checkJSON(text []byte) error {
 		return nil
 	}
 	return badRequest("the body has more than one JSON value")
+}
+
+// isDouble says whether a number is in the range of a double (RFC 7493 §2.2): neither too large nor taken for zero.
+func isDouble(number string) bool {
+	value, err := strconv.ParseFloat(number, 64)
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(number), "e")
+	vanishes := value == 0 && strings.ContainsAny(mantissa, "123456789")
+	return err == nil && !vanishes && len(mantissa) <= maxNumberDigits && len(strings.TrimLeft(exponent, "+-")) <= maxExponentDigits
 }
 
 // jsonProblem describes a syntax error by its place; the text itself may be a secret.

@@ -23,7 +23,7 @@ const maxQuerySegments = 32
 func (h *handler) data(c *fiber.Ctx) error {
 	return h.ask(c, acceptQuery, func(a asking) error {
 		body := []byte(`{}`)
-		if len(c.Body()) > 0 {
+		if len(c.Request().Body()) > 0 {
 			var err error
 			if body, err = jsonBody(c); err != nil {
 				return err

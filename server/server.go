@@ -166,10 +166,14 @@ func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 
 // echoRequestID returns X-Request-ID unchanged, on errors too (AuthZEN §10.1.3).
 func echoRequestID(c *fiber.Ctx) error {
+	copyRequestID(c)
+	return c.Next()
+}
+
+func copyRequestID(c *fiber.Ctx) {
 	if id := c.Request().Header.Peek(fiber.HeaderXRequestID); len(id) > 0 {
 		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
 	}
-	return c.Next()
 }
 
 // logRequest logs the route pattern, never the path or the query as sent: they may carry secrets.
@@ -207,6 +211,7 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 
 // routeError answers what never reached a handler: unknown routes, bodies over the limit, broken requests.
 func (s *Server) routeError(c *fiber.Ctx, err error) error {
+	copyRequestID(c) // a body over the limit does not come past the middleware
 	var routed *fiber.Error
 	if !errors.As(err, &routed) {
 		s.fail(c, surfaceProblem, err)

@@ -25,7 +25,11 @@ func (h *handler) tokenForm(c *fiber.Ctx) error {
 	if mediaType(c) != fiber.MIMEApplicationForm {
 		return badRequest("the Content-Type must be application/x-www-form-urlencoded")
 	}
-	p, err := formParameters(c.Body())
+	body, err := rawBody(c)
+	if err != nil {
+		return err
+	}
+	p, err := formParameters(body)
 	if err != nil {
 		return err
 	}
