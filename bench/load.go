@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	dialLimit   = 10 * time.Second
+	answerLimit = 30 * time.Second // for a measurement to come to its end
+	eachLimit   = 15 * time.Minute // for every request to be answered once
+	maxAnswer   = 16 << 20
+)
+
+// exchange is a request as it goes over the wire, and what the body of the answer must contain.
+type exchange struct {
+	request []byte
+	expect  []byte
+}
+
+// post makes the request. Everything is put together beforehand: the load generator shares the machine with the server,
+// so what it computes during a measurement blurs the difference between two servers.
+func post(address, path, authorization string, body []byte) []byte {
+	var b bytes.Buffer
+	b.WriteString("POST " + path + " HTTP/1.1\r\nHost: " + address + "\r\n")
+	if authorization != "" {
+		b.WriteString("Authorization: " + authorization + "\r\n")
+	}
+	b.WriteString("Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
+	b.Write(body)
+	return b.Bytes()
+}
+
+// connection is one keep-alive connection with one request at a time.
+type connection struct {
+	net.Conn
+	reader   *bufio.Reader
+	response fasthttp.Response
+}
+
+func (c *connection) do(x exchange) error {
+	if _, err := c.Write(x.request); err != nil {
+		return fmt.Errorf("send a request: %w", err)
+	}
+	if err := c.response.ReadLimitBody(c.reader, maxAnswer); err != nil {
+		return fmt.Errorf("read an answer: %w", err)
+	}
+	if status := c.response.StatusCode(); status != http.StatusOK {
+		return fmt.Errorf("answer %d: %.500s", status, c.response.Body())
+	}
+	if !bytes.Contains(c.response.Body(), x.expect) {
+		return fmt.Errorf("the answer lacks %s: %.500s", x.expect, c.response.Body())
+	}
+	return nil
+}
+
+// connect opens connections, which close when ctx ends or by the function returned.
+func connect(ctx context.Context, address string, n int, limit time.Duration) ([]*connection, func(), error) {
+	var open []*connection
+	closeAll := func() {
+		for _, c := range open {
+			_ = c.Close()
+		}
+	}
+	dialer := net.Dialer{Timeout: dialLimit}
+	for range n {
+		conn, err := dialer.DialContext(ctx, "tcp", address)
+		if err == nil {
+			open = append(open, &connection{Conn: conn, reader: bufio.NewReader(conn)})
+			err = conn.SetDeadline(time.Now().Add(limit))
+		}
+		if err != nil {
+			closeAll()
+			return nil, nil, fmt.Errorf("connect to %s: %w", address, err)
+		}
+	}
+	stop := context.AfterFunc(ctx, closeAll)
+	return open, func() { stop(); closeAll() }, nil
+}
+
+// each sends every exchange once over n connections and passes on the bodies, which end with the call of
+// take. take is called by several goroutines.
+func each(ctx context.Context, address string, exchanges []exchange, n int, take func(i int, body []byte) error) error {
+	connections, closeAll, err := connect(ctx, address, n, eachLimit)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	errs := make([]error, n)
+	var done sync.WaitGroup
+	for k, c := range connections {
+		done.Go(func() {
+			for i := k; i < len(exchanges) && errs[k] == nil; i += n {
+				if errs[k] = c.do(exchanges[i]); errs[k] == nil {
+					errs[k] = take(i, c.response.Body())
+				}
+			}
+		})
+	}
+	done.Wait()
+	return first(ctx, errs)
+}
+
+// tally is what a load came to.
+type tally struct {
+	perSecond float64
+	p50, p99  time.Duration
+}
+
+func (t tally) values() []float64 {
+	milliseconds := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	return []float64{t.perSecond, milliseconds(t.p50), milliseconds(t.p99)}
+}
+
+// drive sends the exchanges in turn for the duration, over n connections that begin at different places. Before
+// that, for a tenth of it, it does the same without counting.
+func drive(ctx context.Context, address string, exchanges []exchange, n int, duration time.Duration) (tally, error) {
+	connections, closeAll, err := connect(ctx, address, n, duration+answerLimit)
+	if err != nil {
+		return tally{}, err
+	}
+	defer closeAll()
+	begin := time.Now().Add(duration / 10)
+	end := begin.Add(duration)
+	latencies := make([][]time.Duration, n)
+	errs := make([]error, n)
+	var done sync.WaitGroup
+	for k, c := range connections {
+		done.Go(func() { latencies[k], errs[k] = c.run(exchanges, k*len(exchanges)/n, begin, end) })
+	}
+	done.Wait()
+	if err := first(ctx, errs); err != nil {
+		return tally{}, err
+	}
+	all := slices.Concat(latencies...)
+	if len(all) == 0 {
+		return tally{}, fmt.Errorf("nothing was answered within %v: give a longer -duration", duration)
+	}
+	slices.Sort(all)
+	return tally{perSecond: float64(len(all)) / duration.Seconds(), p50: quantile(all, 0.5), p99: quantile(all, 0.99)}, nil
+}
+
+// run returns the latencies of what was answered between begin and end.
+func (c *connection) run(exchanges []exchange, from int, begin, end time.Time) ([]time.Duration, error) {
+	var latencies []time.Duration
+	sent := time.Now()
+	for i := from; ; i++ {
+		if err := c.do(exchanges[i%len(exchanges)]); err != nil {
+			return nil, err
+		}
+		answered := time.Now()
+		if answered.After(end) {
+			return latencies, nil
+		}
+		if answered.After(begin) {
+			latencies = append(latencies, answered.Sub(sent))
+		}
+		sent = answered
+	}
+}
+
+// first is why a load failed: because it was interrupted, else by the first error of a connection.
+func first(ctx context.Context, errs []error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	i := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	if i < 0 {
+		return nil
+	}
+	return errs[i]
+}
