@@ -9,7 +9,8 @@ package authn
 
 import (
 	"context"
-	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"mandate/datastore"
@@ -151,25 +152,16 @@ func (a *Authenticator) Authenticate(ctx context.Context, view datastore.View, p
 }
 
 // ForMandate refuses a token that was made for another API when it is used to call Mandate itself (RFC 9068 §4), and
-// one without the scope that the route needs (RFC 6750 §3.1). What other credentials may ask is the policy's matter.
-func (a *Authenticator) ForMandate(p *Principal, scope string) error {
+// one with none of the scopes that the route takes (RFC 6750 §3.1). What other credentials may ask is the policy's matter.
+func (a *Authenticator) ForMandate(p *Principal, scopes ...string) error {
 	if p.Credential.Type != accessTokenType {
 		return nil
 	}
-	if !contains(p.Audience, a.issuer) {
+	if !slices.Contains(p.Audience, a.issuer) {
 		return &Error{Kind: Invalid, Detail: "the access token is for another audience: get one whose audience is this server's issuer"}
 	}
-	if !contains(p.Scopes, scope) {
-		return &Error{Kind: InsufficientScope, Scope: scope, Detail: fmt.Sprintf("the access token lacks the scope %s", scope)}
+	if !slices.ContainsFunc(scopes, func(s string) bool { return slices.Contains(p.Scopes, s) }) {
+		return &Error{Kind: InsufficientScope, Scope: scopes[0], Detail: "the access token lacks the scope " + strings.Join(scopes, " or ")}
 	}
 	return nil
-}
-
-func contains(list []string, s string) bool {
-	for _, e := range list {
-		if e == s {
-			return true
-		}
-	}
-	return false
 }

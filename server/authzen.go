@@ -14,8 +14,11 @@ import (
 	"mandate/engine"
 )
 
-// maxEvaluations bounds one batch.
-const maxEvaluations = 1000
+// Bounds of one batch: its items, and what its defaults come to when every item has them.
+const (
+	maxEvaluations  = 1000
+	maxDefaultBytes = 16 << 20
+)
 
 // evaluationRequest is an Access Evaluation request (AuthZEN §6). Its parts stay JSON until they are needed,
 // so that policies see them exactly as they were sent. Unknown members are ignored.
@@ -70,8 +73,9 @@ type asking struct {
 	caller *authn.Principal
 }
 
-// ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing.
-func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, do func(asking) error) error {
+// ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
+// access token must have one of the scopes.
+func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(asking) error) error {
 	ctx := h.server.base
 	view, err := h.server.store.View(ctx)
 	if err != nil {
@@ -82,14 +86,14 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, do func(asking) error)
 	if err != nil {
 		return err
 	}
-	if err := h.tenant.Authn.ForMandate(caller, "decide"); err != nil {
+	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {
 		return err
 	}
 	return do(asking{handler: h, view: view, caller: caller})
 }
 
 func (h *handler) evaluation(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, func(a asking) error {
+	return h.ask(c, refuseQuery, []string{"decide"}, func(a asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -107,7 +111,7 @@ func (h *handler) evaluation(c *fiber.Ctx) error {
 }
 
 func (h *handler) evaluations(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, func(a asking) error {
+	return h.ask(c, refuseQuery, []string{"decide"}, func(a asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -144,6 +148,9 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 		}
 		if len(items) > maxEvaluations {
 			return nil, "", badRequest(fmt.Sprintf("evaluations has more than %d items: split the batch", maxEvaluations))
+		}
+		if defaults := len(r.Subject) + len(r.Action) + len(r.Resource) + len(r.Context); len(items)*defaults > maxDefaultBytes {
+			return nil, "", badRequest("the defaults are too large for so many evaluations: split the batch")
 		}
 	}
 	options := struct {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,7 +22,7 @@ const maxQuerySegments = 32
 // policy mandate.manage decides who may ask, as the action data.query. It is part of the administrative
 // API, where credentials may come in the query.
 func (h *handler) data(c *fiber.Ctx) error {
-	return h.ask(c, acceptQuery, func(a asking) error {
+	return h.ask(c, acceptQuery, []string{"decide", "manage"}, func(a asking) error {
 		body := []byte(`{}`)
 		if len(c.Request().Body()) > 0 {
 			var err error
@@ -65,7 +66,7 @@ func dataPath(rest string) ([]string, error) {
 	}
 	for i, segment := range path {
 		unescaped, err := url.PathUnescape(segment)
-		if err != nil || unescaped == "" {
+		if err != nil || unescaped == "" || !utf8.ValidString(unescaped) {
 			return nil, badRequest("the path has an empty or wrongly escaped segment")
 		}
 		path[i] = unescaped

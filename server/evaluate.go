@@ -33,37 +33,45 @@ type policyInput struct {
 	Caller    *authn.Principal `json:"caller"`
 }
 
+// principalUnknown is the reason of a policy that refuses only because it does not know the subject. The server may
+// know better why, and says it instead.
+const principalUnknown = "principal_unknown"
+
 // evaluate makes one decision. An error is a *requestError for a request that is not one.
 func (a asking) evaluate(ctx context.Context, r evaluationRequest) (evaluationResponse, error) {
 	input, refused, err := a.input(ctx, r)
 	if err != nil {
 		return evaluationResponse{}, err
 	}
-	if refused != nil {
-		return a.response(*refused), nil
-	}
 	decision, err := a.tenant.Engine.Decide(ctx, a.view, engine.Access, input)
 	if err := a.reportPolicy(ctx, decision, err); err != nil {
 		return evaluationResponse{}, err
 	}
+	if refused != nil {
+		decision = aboutCredential(refused, decision)
+	}
 	return a.response(decision), nil
 }
 
-// input makes what the policy decides on, or, when the subject is a credential that is not good, the denial.
-func (a asking) input(ctx context.Context, r evaluationRequest) (input []byte, denied *engine.Decision, err error) {
+// aboutCredential is the answer about one that is not good: a denial, whatever the policy says without a principal. A caller
+// that may not ask about others hears only that, as it would of a good one; else it could try out credentials here.
+func aboutCredential(refused *authn.Error, undecided engine.Decision) engine.Decision {
+	if !undecided.Allow && len(undecided.Reasons) > 0 && undecided.Reasons[0].Code != principalUnknown {
+		return undecided
+	}
+	f, _ := failureOf(refused)
+	return denial(f.code, refused.Detail)
+}
+
+// input makes what the policy decides on. When the subject is a credential that is not good, there is no principal in it,
+// and refused says why.
+func (a asking) input(ctx context.Context, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
 	who, err := r.validate()
 	if err != nil {
 		return nil, nil, err
 	}
 	principal, err := a.principal(ctx, who)
-	var refused *authn.Error
-	if errors.As(err, &refused) {
-		// The caller asked about a credential, and this is the answer.
-		f, _ := failureOf(refused)
-		answer := denial(f.code, refused.Detail)
-		return nil, &answer, nil
-	}
-	if err != nil {
+	if err != nil && !errors.As(err, &refused) {
 		return nil, nil, err
 	}
 	if who.Type == subjectCredential {
@@ -77,7 +85,7 @@ func (a asking) input(ctx context.Context, r evaluationRequest) (input []byte, d
 	if err != nil {
 		return nil, nil, fmt.Errorf("policy input: %w", err)
 	}
-	return input, nil, nil
+	return input, refused, nil
 }
 
 // validate checks what AuthZEN §5 requires, and no more: types are not coerced, ids not normalised.

@@ -28,7 +28,7 @@ type explanation struct {
 // explain answers an evaluation request with its explanation. The policy mandate.manage decides who may see the
 // facts, as the action decisions.explain.
 func (h *handler) explain(c *fiber.Ctx) error {
-	return h.ask(c, acceptQuery, func(a asking) error {
+	return h.ask(c, acceptQuery, []string{"manage"}, func(a asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -72,13 +72,12 @@ func (a asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	if err != nil {
 		return explained, err
 	}
-	if refused != nil {
-		explained.evaluationResponse = a.response(*refused)
-		return explained, nil
-	}
 	why, err := a.tenant.Engine.Explain(ctx, a.view, engine.Access, input)
 	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
 		return explained, err
+	}
+	if refused != nil {
+		why.Decision = aboutCredential(refused, why.Decision)
 	}
 	explained.evaluationResponse = a.response(why.Decision)
 	explained.Explanation = &explanation{Rules: why.Rules, Facts: why.Facts}

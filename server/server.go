@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,8 @@ type Server struct {
 	decisions idSource
 	tenants   map[directory.Tenant]*handler
 	stopping  atomic.Bool
+	serving   sync.Mutex
+	listener  net.Listener // once it is served
 	// base ends when a shutdown gives up waiting: then whatever still runs is cancelled.
 	base   context.Context
 	cancel context.CancelFunc
@@ -127,8 +130,12 @@ func (s *Server) routes(t Tenant) error {
 	return nil
 }
 
-// Serve answers on the listener until Shutdown. With a TLS configuration it speaks HTTPS only.
+// Serve answers on the listener until Shutdown, also when that came first. With a TLS configuration it speaks HTTPS only.
 func (s *Server) Serve(l net.Listener, config *tls.Config) error {
+	l = onceListener{l, sync.OnceValue(l.Close)}
+	if !s.take(l) {
+		return l.Close()
+	}
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
@@ -138,15 +145,42 @@ func (s *Server) Serve(l net.Listener, config *tls.Config) error {
 	return nil
 }
 
+func (s *Server) take(l net.Listener) bool {
+	s.serving.Lock()
+	defer s.serving.Unlock()
+	if s.stopping.Load() {
+		return false
+	}
+	s.listener = l
+	return true
+}
+
 // Shutdown stops accepting, finishes what is in flight, and cancels what is left when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	defer s.cancel()
+	s.serving.Lock()
+	l := s.listener
+	s.serving.Unlock()
+	if l != nil {
+		// Fiber closes it as well, but only when it has got as far as to know it.
+		if err := l.Close(); err != nil {
+			return fmt.Errorf("stop listening: %w", err)
+		}
+	}
 	if err := s.app.ShutdownWithContext(ctx); err != nil {
 		return fmt.Errorf("shut down the server: %w", err)
 	}
 	return nil
 }
+
+// onceListener may be closed more than once.
+type onceListener struct {
+	net.Listener
+	close func() error
+}
+
+func (l onceListener) Close() error { return l.close() }
 
 // handler serves one tenant.
 type handler struct {

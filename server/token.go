@@ -3,6 +3,9 @@ package server
 import (
 	"cmp"
 	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
@@ -60,8 +63,11 @@ func formParameters(body []byte) (parameters, error) {
 		return p, badRequest("the body is not form-encoded")
 	}
 	for name, values := range form {
+		if !utf8.ValidString(name + strings.Join(values, "")) {
+			return p, badRequest("a parameter is not UTF-8 (RFC 6749, appendix B)")
+		}
 		if name == "resource" {
-			p.resources = values
+			p.resources = slices.DeleteFunc(values, func(v string) bool { return v == "" }) // absent (RFC 6749 §3.2)
 			continue
 		}
 		if len(values) > 1 {
