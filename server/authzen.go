@@ -18,6 +18,9 @@ import (
 const (
 	maxEvaluations  = 1000
 	maxDefaultBytes = 16 << 20
+	// maxPasswords bounds the subjects of one request that are given by a Basic credential: each may cost the check of a
+	// password, of which few run at once.
+	maxPasswords = 10
 )
 
 // evaluationRequest is an Access Evaluation request (AuthZEN §6). Its parts stay JSON until they are needed,
@@ -69,13 +72,14 @@ const (
 // asking is one authenticated request for decisions: all of them are made by one caller on one snapshot.
 type asking struct {
 	*handler
-	view   datastore.View
-	caller *authn.Principal
+	view      datastore.View
+	caller    *authn.Principal
+	passwords int // subjects given by a Basic credential so far
 }
 
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
-func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(asking) error) error {
+func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
 	ctx := h.server.base
 	view, err := h.server.store.View(ctx)
 	if err != nil {
@@ -89,11 +93,11 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do fu
 	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {
 		return err
 	}
-	return do(asking{handler: h, view: view, caller: caller})
+	return do(&asking{handler: h, view: view, caller: caller})
 }
 
 func (h *handler) evaluation(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, []string{"decide"}, func(a asking) error {
+	return h.ask(c, refuseQuery, []string{"decide"}, func(a *asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -111,7 +115,7 @@ func (h *handler) evaluation(c *fiber.Ctx) error {
 }
 
 func (h *handler) evaluations(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, []string{"decide"}, func(a asking) error {
+	return h.ask(c, refuseQuery, []string{"decide"}, func(a *asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -172,7 +176,7 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 
 // evaluateAll answers each item in order. An item that cannot be evaluated is a denial with its error; the others
 // are answered all the same.
-func (a asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]evaluationResponse, error) {
+func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]evaluationResponse, error) {
 	responses := make([]evaluationResponse, 0, len(items))
 	for _, item := range items {
 		response, err := a.evaluateItem(ctx, defaults, item)
@@ -191,7 +195,7 @@ func (a asking) evaluateAll(ctx context.Context, defaults evaluationRequest, ite
 	return responses, nil
 }
 
-func (a asking) evaluateItem(ctx context.Context, defaults evaluationRequest, item jsontext.Value) (evaluationResponse, error) {
+func (a *asking) evaluateItem(ctx context.Context, defaults evaluationRequest, item jsontext.Value) (evaluationResponse, error) {
 	request := evaluationRequest{}
 	if item.Kind() != '{' || json.Unmarshal(item, &request) != nil {
 		return evaluationResponse{}, badRequest("each of the evaluations must be an object")
@@ -208,7 +212,7 @@ func (a asking) evaluateItem(ctx context.Context, defaults evaluationRequest, it
 	return a.evaluate(ctx, request)
 }
 
-func (a asking) response(d engine.Decision) evaluationResponse {
+func (a *asking) response(d engine.Decision) evaluationResponse {
 	if d.PolicyRevision == "" {
 		d.PolicyRevision, d.DataRevision = a.tenant.Engine.Policies().Revision(), a.view.Revision()
 	}

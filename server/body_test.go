@@ -182,12 +182,23 @@ func TestAmbiguousFraming(t *testing.T) {
 	s := start(t)
 	gateway := strings.Join(holdersOf(t, "default").key("gateway"), "\r\n")
 	head := "POST " + evaluationPath + " HTTP/1.1\r\nHost: x.example\r\nConnection: close\r\nContent-Type: application/json\r\n" + gateway + "\r\n"
+	length := fmt.Sprintf("Content-Length: %d\r\n", len(good))
+	chunks := fmt.Sprintf("%x\r\n%s\r\n0\r\n", len(good), good)
 	for _, row := range []struct{ rule, text string }{
 		{"a negative length", head + "Content-Length: -1\r\n\r\n" + good},
 		{"a length that is no number", head + "Content-Length: 2a\r\n\r\n{}"},
 		{"a space before the colon", strings.Replace(head, "Authorization:", "Authorization :", 1) + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(good), good)},
 		{"chunks that are none", head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"},
 		{"no HTTP at all", "hello\r\n\r\n"},
+		{"two lengths", head + length + "Content-Length: 5\r\n\r\n" + good},
+		{"two lengths, the right one last", head + "Content-Length: 5\r\n" + length + "\r\n" + good},
+		{"a length beside chunks", head + length + "Transfer-Encoding: chunked\r\n\r\n" + chunks + "\r\n"},
+		{"an unknown transfer coding", head + "Transfer-Encoding: xchunked\r\n\r\n" + chunks + "\r\n"},
+		{"two hosts", strings.Replace(head, "Host:", "Host: y.example\r\nHost:", 1) + length + "\r\n" + good},
+		{"no host", strings.Replace(head, "Host: x.example\r\n", "", 1) + length + "\r\n" + good},
+		{"a folded line", head + "X-A: b\r\n c\r\n" + length + "\r\n" + good},
+		{"a space before the colon of the length", head + strings.Replace(length, ":", " :", 1) + "\r\n" + good},
+		{"a credential in a trailer", strings.Replace(head, gateway, "Trailer: Authorization", 1) + "Transfer-Encoding: chunked\r\n\r\n" + chunks + gateway + "\r\n\r\n"},
 	} {
 		if a := s.raw(t, row.text); a.status < 400 || a.status >= 500 {
 			t.Errorf("%s: %d %v", row.rule, a.status, a)

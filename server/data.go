@@ -22,7 +22,7 @@ const maxQuerySegments = 32
 // policy mandate.manage decides who may ask, as the action data.query. It is part of the administrative
 // API, where credentials may come in the query.
 func (h *handler) data(c *fiber.Ctx) error {
-	return h.ask(c, acceptQuery, []string{"decide", "manage"}, func(a asking) error {
+	return h.ask(c, acceptQuery, []string{"decide", "manage"}, func(a *asking) error {
 		body := []byte(`{}`)
 		if len(c.Request().Body()) > 0 {
 			var err error
@@ -75,7 +75,7 @@ func dataPath(rest string) ([]string, error) {
 }
 
 // permit asks the policy mandate.manage whether the caller may do this, and refuses what it does not allow.
-func (a asking) permit(action, resourceType, id string) error {
+func (a *asking) permit(action, resourceType, id string) error {
 	input, err := json.Marshal(map[string]any{
 		"subject": map[string]string{"type": subjectCredential, "id": "caller"}, "action": map[string]string{"name": action},
 		"resource": map[string]string{"type": resourceType, "id": id}, "principal": a.caller, "caller": a.caller,
@@ -99,7 +99,7 @@ func (a asking) permit(action, resourceType, id string) error {
 
 // policyFailure is the answer when a policy could not be evaluated: the caller's question was not answered, which is
 // the policy's fault or its limit, and no decision to rely on.
-func (a asking) policyFailure(err error) error {
+func (a *asking) policyFailure(err error) error {
 	var failed *engine.EvaluationError
 	if !errors.As(err, &failed) {
 		return err

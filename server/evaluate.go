@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +39,7 @@ type policyInput struct {
 const principalUnknown = "principal_unknown"
 
 // evaluate makes one decision. An error is a *requestError for a request that is not one.
-func (a asking) evaluate(ctx context.Context, r evaluationRequest) (evaluationResponse, error) {
+func (a *asking) evaluate(ctx context.Context, r evaluationRequest) (evaluationResponse, error) {
 	input, refused, err := a.input(ctx, r)
 	if err != nil {
 		return evaluationResponse{}, err
@@ -65,7 +66,7 @@ func aboutCredential(refused *authn.Error, undecided engine.Decision) engine.Dec
 
 // input makes what the policy decides on. When the subject is a credential that is not good, there is no principal in it,
 // and refused says why.
-func (a asking) input(ctx context.Context, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
+func (a *asking) input(ctx context.Context, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
 	who, err := r.validate()
 	if err != nil {
 		return nil, nil, err
@@ -141,7 +142,7 @@ func entity(name string, value jsontext.Value, into any) error {
 }
 
 // principal resolves the subject: the caller itself, a credential that the caller was given, or a named party.
-func (a asking) principal(ctx context.Context, who subject) (*authn.Principal, error) {
+func (a *asking) principal(ctx context.Context, who subject) (*authn.Principal, error) {
 	if who.Type != subjectCredential {
 		return a.tenant.Authn.Resolve(ctx, a.view, who.Type, who.ID)
 	}
@@ -162,6 +163,11 @@ func (a asking) principal(ctx context.Context, who subject) (*authn.Principal, e
 	case "authorization":
 		if properties.Authorization == "" {
 			return nil, badRequest("subject.properties.authorization is missing: the value of the Authorization header that was received")
+		}
+		if scheme, _, _ := strings.Cut(properties.Authorization, " "); strings.EqualFold(scheme, "Basic") {
+			if a.passwords++; a.passwords > maxPasswords {
+				return nil, badRequest(fmt.Sprintf("the request has more than %d subjects with a Basic credential: split the batch", maxPasswords))
+			}
 		}
 		given.Authorization = []string{properties.Authorization}
 	case "apikey":

@@ -182,3 +182,15 @@ func TestOneBatchOneRevision(t *testing.T) {
 		}
 	}
 }
+
+// The check of a password is dear, and few run at once: one caller must not keep them all busy with one request.
+func TestBatchesCheckFewPasswords(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	item := `{"subject":{"type":"credential","id":"authorization","properties":{"authorization":"Basic bm9ib2R5Ondyb25n"}}}`
+	a := s.ask(t, h.key("gateway"), evaluationsPath, `{"action":{"name":"documents:read"},"resource":{"type":"document","id":"x","properties":{"org":"acme"}},`+
+		`"evaluations":[`+strings.Repeat(item+",", 11)+item+`]}`)
+	if got := strings.Count(a.body, `"code":"credential_invalid"`); got != 10 || strings.Count(a.body, "split the batch") == 0 {
+		t.Errorf("%d passwords of 12 were checked, want 10: %v", got, a)
+	}
+}

@@ -28,7 +28,7 @@ type explanation struct {
 // explain answers an evaluation request with its explanation. The policy mandate.manage decides who may see the
 // facts, as the action decisions.explain.
 func (h *handler) explain(c *fiber.Ctx) error {
-	return h.ask(c, acceptQuery, []string{"manage"}, func(a asking) error {
+	return h.ask(c, acceptQuery, []string{"manage"}, func(a *asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -59,10 +59,10 @@ func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *a
 		return Explained{}, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
-	return asking{handler: h, view: view, caller: caller}.explain(ctx, body)
+	return (&asking{handler: h, view: view, caller: caller}).explain(ctx, body)
 }
 
-func (a asking) explain(ctx context.Context, body []byte) (Explained, error) {
+func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	var explained Explained
 	var request evaluationRequest
 	if err := json.Unmarshal(body, &request); err != nil {
@@ -128,7 +128,7 @@ func (e Explained) Text() string {
 
 // reportPolicy tells the operator of a policy that could not decide. The decision stands as a denial; the error
 // returned is that of a context that has ended.
-func (a asking) reportPolicy(ctx context.Context, d engine.Decision, err error) error {
+func (a *asking) reportPolicy(ctx context.Context, d engine.Decision, err error) error {
 	var failed *engine.EvaluationError
 	if errors.As(err, &failed) {
 		a.server.log.Error("the access policy failed", "tenant", a.tenant.ID, "policy_revision", d.PolicyRevision,

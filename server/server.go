@@ -94,7 +94,7 @@ func New(o Options) (*Server, error) {
 		StrictRouting: true, CaseSensitive: true,
 		ErrorHandler: s.routeError,
 	})
-	s.app.Use(echoRequestID, s.logRequest, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
+	s.app.Use(echoRequestID, s.logRequest, plainFraming, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
 	s.app.Get("/healthz", s.healthz)
 	s.app.Get("/readyz", s.readyz)
 	for _, t := range o.Tenants {
