@@ -48,7 +48,7 @@ func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
 		return
 	}
 	found := map[string]string{}
-	c.Request().URI().QueryArgs().VisitAll(func(name, value []byte) {
+	for name, value := range c.Request().URI().QueryArgs().All() {
 		parameter := string(name)
 		switch strings.ToLower(parameter) {
 		case "apikey", "apisecret", "client_id", "client_secret", "access_token":
@@ -57,7 +57,7 @@ func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
 			}
 			found[parameter] = string(value)
 		}
-	})
+	}
 	if len(found) == 0 {
 		return
 	}
