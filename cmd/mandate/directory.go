@@ -40,6 +40,9 @@ The server must not be running on the same data folder.`,
 			into := directory.Tenant(cmp.Or(tenant, file.Tenant, string(server.DefaultTenant)))
 			importer := directory.Importer{Store: store, Master: master, Progress: func(done, total int) {
 				say(cmd.ErrOrStderr(), "\r%d of %d records", done, total)
+				if done == total {
+					say(cmd.ErrOrStderr(), "\n")
+				}
 			}}
 			imported, err := importer.Import(cmd.Context(), into, file)
 			if err := errors.Join(err, store.Close()); err != nil {
