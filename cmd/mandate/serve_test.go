@@ -45,6 +45,7 @@ func start(t *testing.T, dir string, args ...string) *process {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cmd: exec.CommandContext(ctx, "mandate", args...), more: make(chan struct{}), exited: make(chan error, 1)}
 	p.cmd.Dir = dir
+	p.cmd.Env = append(os.Environ(), "TMPDIR="+t.TempDir()) // a server that is killed leaves its folder there
 	reader, writer := io.Pipe()
 	p.cmd.Stdout, p.cmd.Stderr = writer, writer
 	if err := p.cmd.Start(); err != nil {
