@@ -62,7 +62,28 @@ func (c accessToken) authenticate(ctx context.Context, a *Authenticator, view da
 	if claims.Subject == "" || claims.ClientID == "" || claims.ID == "" || len(claims.Audience) == 0 || claims.IssuedAt == nil {
 		return nil, invalid()
 	}
-	return a.tokenPrincipal(claims), nil
+	p := a.tokenPrincipal(claims)
+	if p.Claims, err = extraClaims(c.token.Expose()); err != nil {
+		return nil, invalid()
+	}
+	return p, nil
+}
+
+// ReservedClaims say what a token is. Only the issuer sets them, and policies see them as members of the principal.
+func ReservedClaims() []string {
+	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "org", "act", "may_act", "cnf", "auth_time", "acr", "amr"}
+}
+
+// extraClaims are the others of a verified token.
+func extraClaims(token string) (map[string]any, error) {
+	all := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser(jwt.WithJSONNumber()).ParseUnverified(token, all); err != nil {
+		return nil, err
+	}
+	for _, name := range ReservedClaims() {
+		delete(all, name)
+	}
+	return all, nil
 }
 
 // verificationKey finds the key by the kid among the tenant's own; nothing else in the header, such as jku, x5u or

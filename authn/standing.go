@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -71,6 +72,8 @@ func (a *Authenticator) clientStanding(ctx context.Context, view datastore.View,
 	if p.Org != "" && p.Org != client.Org && !slices.Contains(client.Orgs, p.Org) {
 		return inactive("client_not_in_org", "the client may not act in the organization any more")
 	}
+	// A token carries no more than its client may have now. Of scopes taken from the record itself, all stay.
+	p.Scopes = slices.DeleteFunc(slices.Clone(p.Scopes), func(s string) bool { return !slices.Contains(client.Scopes, s) })
 	return nil
 }
 
@@ -90,7 +93,10 @@ func (a *Authenticator) keyStanding(ctx context.Context, view datastore.View, p 
 	}
 	owner := &Principal{Type: User, Subject: key.Owner}
 	if err := a.userStanding(ctx, view, owner); err != nil {
-		return inactive("owner_inactive", "the owner of the API key is not active")
+		if failed := (*Error)(nil); errors.As(err, &failed) {
+			return inactive("owner_inactive", "the owner of the API key is not active")
+		}
+		return err
 	}
 	member, err := a.activeMember(ctx, view, key.Org, key.Owner)
 	if err == nil && !slices.Contains(member.Roles, directory.DeveloperRole) {

@@ -65,17 +65,17 @@ func fill(ctx context.Context, folder string, file *directory.File, p *progress)
 	if err := f.open(); err != nil {
 		return nil, err
 	}
-	importer := directory.Importer{Store: f.store, Master: f.master, Progress: func(done, total int) {
+	importer := directory.Importer{Store: f.store, Master: f.master, Progress: func(done, total int, secrets []directory.Made) {
 		p.tick("imported %s of %s records", humanize.Comma(int64(done)), humanize.Comma(int64(total)))
+		for _, made := range secrets {
+			if made.Kind == directory.KindAPIKey && made.ID == keyID {
+				f.key = made.Secret
+			}
+		}
 	}}
-	imported, err := importer.Import(ctx, server.DefaultTenant, file)
+	_, err = importer.Import(ctx, server.DefaultTenant, file)
 	if err != nil {
 		return nil, errors.Join(err, f.close())
-	}
-	for _, made := range imported.Made {
-		if made.Kind == directory.KindAPIKey && made.ID == keyID {
-			f.key = made.Secret
-		}
 	}
 	if f.key.IsZero() {
 		return nil, errors.Join(errors.New("the import made no API key"), f.close())

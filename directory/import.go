@@ -26,7 +26,6 @@ type Made struct {
 type Imported struct {
 	Revision datastore.Revision
 	Records  int
-	Made     []Made
 }
 
 // Importer brings directory files into a store. It is idempotent by id: a record that is there already is
@@ -34,8 +33,8 @@ type Imported struct {
 type Importer struct {
 	Store  datastore.Store
 	Master *MasterKey
-	// Progress is called after each chunk of a file too large for one commit.
-	Progress func(done, total int)
+	// Progress is called after each commit, with the secrets that it made: nobody can show them later.
+	Progress func(done, total int, made []Made)
 }
 
 // step writes one record.
@@ -62,13 +61,21 @@ func (i Importer) Import(ctx context.Context, t Tenant, f *File) (Imported, erro
 	}
 	steps := f.steps()
 	result := Imported{Records: len(steps)}
+	var made []Made
 	var err error
 	result.Revision, err = i.Store.Update(ctx, func(tx datastore.Tx) error {
 		if err := f.Check(ctx, t, tx, i.Master); err != nil {
 			return err
 		}
+		if interrupted, err := Interrupted(ctx, t, tx); err != nil {
+			return err
+		} else if interrupted {
+			if err := tx.Delete(t.importing().Path); err != nil {
+				return fmt.Errorf("end an earlier import: %w", err)
+			}
+		}
 		var err error
-		result.Made, err = i.run(ctx, t, tx, steps)
+		made, err = i.run(ctx, t, tx, steps)
 		return err
 	})
 	if errors.Is(err, datastore.ErrTooLarge) && len(steps) > 1 {
@@ -77,7 +84,23 @@ func (i Importer) Import(ctx context.Context, t Tenant, f *File) (Imported, erro
 	if err != nil {
 		return Imported{}, fmt.Errorf("import into tenant %s: %w", t, err)
 	}
+	i.progress(len(steps), len(steps), made)
 	return result, nil
+}
+
+func (i Importer) progress(done, total int, made []Made) {
+	if i.Progress != nil {
+		i.Progress(done, total, made)
+	}
+}
+
+// importing is there while a file is imported in chunks, and stays when that is interrupted.
+func (t Tenant) importing() Place[Alias] { return place[Alias](t, PrivateRoot, "importing") }
+
+// Interrupted says whether an import into the tenant has begun and not come to its end.
+func Interrupted(ctx context.Context, t Tenant, r datastore.Reader) (bool, error) {
+	_, found, err := t.importing().Find(ctx, r)
+	return found, err
 }
 
 func (i Importer) inChunks(ctx context.Context, t Tenant, f *File, steps []step) (Imported, error) {
@@ -92,6 +115,11 @@ func (i Importer) inChunks(ctx context.Context, t Tenant, f *File, steps []step)
 		return result, err
 	}
 	done := 0
+	mark := func(ctx context.Context, w *writer) error {
+		return w.tenant.importing().Put(ctx, w, Alias{ID: "import"})
+	}
+	unmark := func(_ context.Context, w *writer) error { return w.Delete(w.tenant.importing().Path) }
+	steps = slices.Concat([]step{mark}, steps, []step{unmark})
 	for chunk := range slices.Chunk(steps, chunkRecords) {
 		var made []Made
 		result.Revision, err = i.Store.Update(ctx, func(tx datastore.Tx) error {
@@ -101,11 +129,8 @@ func (i Importer) inChunks(ctx context.Context, t Tenant, f *File, steps []step)
 		if err != nil {
 			return result, fmt.Errorf("import into tenant %s, after %d of %d records (import again to go on): %w", t, done, len(steps), err)
 		}
-		result.Made = append(result.Made, made...)
 		done += len(chunk)
-		if i.Progress != nil {
-			i.Progress(done, len(steps))
-		}
+		i.progress(done, len(steps), made)
 	}
 	return result, nil
 }

@@ -88,22 +88,32 @@ func newFixture(t *testing.T, masterSeed byte) fixture {
 	return fixture{store, master}
 }
 
-func (f fixture) load(t *testing.T, text string) (directory.Imported, error) {
+// loaded is what an import did, and the secrets that it made.
+type loaded struct {
+	directory.Imported
+	Made []directory.Made
+}
+
+func (f fixture) load(t *testing.T, text string) (loaded, error) {
 	t.Helper()
 	file, err := directory.ParseFile(strings.NewReader(text))
 	if err != nil {
-		return directory.Imported{}, err
+		return loaded{}, err
 	}
-	return directory.Importer{Store: f, Master: f.master}.Import(t.Context(), "default", file)
+	var l loaded
+	l.Imported, err = directory.Importer{Store: f, Master: f.master, Progress: func(_, _ int, made []directory.Made) {
+		l.Made = append(l.Made, made...)
+	}}.Import(t.Context(), "default", file)
+	return l, err
 }
 
-func (f fixture) mustLoad(t *testing.T, text string) directory.Imported {
+func (f fixture) mustLoad(t *testing.T, text string) loaded {
 	t.Helper()
-	imported, err := f.load(t, text)
+	l, err := f.load(t, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return imported
+	return l
 }
 
 func (f fixture) export(t *testing.T) string {
@@ -251,6 +261,10 @@ func TestLargeFileIsImportedInChunksAndResumed(t *testing.T) {
 	for i := range users {
 		fmt.Fprintf(&text, "  - {id: user-%d, email: user-%d@acme.example}\n", i, i)
 	}
+	text.WriteString("vendors:\n")
+	for i := range 100 {
+		fmt.Fprintf(&text, "  - {id: vendor-%d}\n", i)
+	}
 	text.WriteString("orgs:\n  - id: acme\n    members:\n")
 	for i := range 1000 {
 		fmt.Fprintf(&text, "      - {user: user-%d, roles: [viewer]}\n", i)
@@ -259,17 +273,41 @@ func TestLargeFileIsImportedInChunksAndResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	progress := 0
-	importer := directory.Importer{Store: &interrupted{f, 10}, Master: f.master, Progress: func(done, _ int) { progress = done }}
+	progress, made := 0, 0
+	importer := directory.Importer{Store: &interrupted{f, 10}, Master: f.master, Progress: func(done, _ int, secrets []directory.Made) {
+		progress, made = done, made+len(secrets)
+	}}
 	if _, err := importer.Import(t.Context(), "default", file); !errors.Is(err, errCrash) {
 		t.Fatalf("the import was not interrupted: %v after %d", err, progress)
 	}
 	if progress == 0 || progress >= users {
 		t.Fatalf("interrupted after %d records", progress)
 	}
+	under := func() bool {
+		t.Helper()
+		view, err := f.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer view.Close()
+		found, err := directory.Interrupted(t.Context(), "default", view)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if !under() {
+		t.Error("an interrupted import is not known as such")
+	}
 	importer.Store = f
 	if _, err := importer.Import(t.Context(), "default", file); err != nil {
 		t.Fatal(err)
+	}
+	if under() {
+		t.Error("an import that has ended counts as interrupted")
+	}
+	if made != 100 {
+		t.Errorf("%d secrets were shown of the 100 that were made", made)
 	}
 	exported := f.export(t)
 	if got := strings.Count(exported, "email: user-"); got != users {

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -20,6 +21,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"mandate/datastore"
 )
 
 const redacted = "[redacted]"
@@ -161,6 +164,39 @@ type MasterKey struct {
 	sealer cipher.AEAD
 }
 
+// OpenMasterKey loads the master key of a store, and refuses any other than the one that the store was made with: under
+// another, its hashes match nothing and its signing keys stay sealed. Only a store that has none yet gets a new one.
+func OpenMasterKey(ctx context.Context, store datastore.Store, file string) (*MasterKey, error) {
+	bound := place[Alias](installation, PrivateRoot, "master-key")
+	view, err := store.View(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open a view: %w", err)
+	}
+	defer view.Close()
+	used, found, err := bound.Find(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(file); found && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the master key %s is missing: the store was made with the master key %s, name its file with --master-key", file, used.ID)
+	}
+	master, err := LoadMasterKey(file)
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		if used.ID != master.id {
+			return nil, fmt.Errorf("the master key %s has the id %s, the store was made with %s: name its file with --master-key", file, master.id, used.ID)
+		}
+		return master, nil
+	}
+	_, err = store.Update(ctx, func(tx datastore.Tx) error { return bound.Put(ctx, tx, Alias{ID: master.id}) })
+	return master, err
+}
+
+// installation is the tenant under which state of the whole store lies.
+const installation = Tenant("default")
+
 // LoadMasterKey reads the master key from a file, and makes the file when there is none.
 func LoadMasterKey(file string) (*MasterKey, error) {
 	text, err := os.ReadFile(file)
@@ -198,7 +234,12 @@ func makeMasterKeyFile(file string) error {
 	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	// The name must last as well as the store that will depend on it.
+	folder, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // NewMasterKey derives what is needed from 256 random bits.

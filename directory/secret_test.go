@@ -182,3 +182,26 @@ func TestPasswords(t *testing.T) {
 		}
 	}
 }
+
+func TestStoreKeepsToItsMasterKey(t *testing.T) {
+	f := newFixture(t, 1)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "master.key")
+	first, err := directory.OpenMasterKey(t.Context(), f, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := directory.OpenMasterKey(t.Context(), f, file)
+	if err != nil || again.Hash(directory.NewSecret("s")) != first.Hash(directory.NewSecret("s")) {
+		t.Fatalf("the same file is another key: %v", err)
+	}
+	if _, err := directory.OpenMasterKey(t.Context(), f, filepath.Join(dir, "other.key")); err == nil || !strings.Contains(err.Error(), "is missing") {
+		t.Errorf("a store with a key was given another one: %v", err)
+	}
+	if _, err := directory.LoadMasterKey(filepath.Join(dir, "other.key")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := directory.OpenMasterKey(t.Context(), f, filepath.Join(dir, "other.key")); err == nil || !strings.Contains(err.Error(), "the store was made with") {
+		t.Errorf("a store was opened with the key of another: %v", err)
+	}
+}

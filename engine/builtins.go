@@ -17,6 +17,8 @@ func unavailable() map[string]string {
 		// Remote references are stopped by allow_net, local ones are not.
 		"json.match_schema":  schema,
 		"json.verify_schema": schema,
+		// Its result has as many bits as its second argument says: one request could take all memory.
+		"bits.lsh": "its result cannot be bounded: multiply instead",
 		// Its time grows exponentially with the graph, and it cannot be interrupted.
 		"graph.reachable_paths": "it cannot be held to the evaluation limit: graph.reachable can",
 	}

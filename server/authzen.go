@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -17,7 +19,8 @@ import (
 // Bounds of one batch: its items, and what its defaults come to when every item has them.
 const (
 	maxEvaluations  = 1000
-	maxDefaultBytes = 16 << 20
+	maxDefaultBytes = 4 << 20
+	maxBatchTime    = 2 * time.Second
 	// maxPasswords bounds the subjects of one request that are given by a Basic credential: each may cost the check of a
 	// password, of which few run at once.
 	maxPasswords = 10
@@ -74,7 +77,8 @@ type asking struct {
 	*handler
 	view      datastore.View
 	caller    *authn.Principal
-	passwords int // subjects given by a Basic credential so far
+	passwords int  // subjects given by a Basic credential so far
+	reported  bool // a failed policy has been logged: once for a request is enough
 }
 
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
@@ -178,8 +182,13 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 // are answered all the same.
 func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]evaluationResponse, error) {
 	responses := make([]evaluationResponse, 0, len(items))
+	inTime, cancel := context.WithTimeout(ctx, maxBatchTime)
+	defer cancel()
 	for _, item := range items {
-		response, err := a.evaluateItem(ctx, defaults, item)
+		response, err := a.evaluateItem(inTime, defaults, item)
+		if err != nil && inTime.Err() != nil && ctx.Err() == nil {
+			err = &requestError{http.StatusServiceUnavailable, "batch_timeout", "the batch took too long: split it"}
+		}
 		var wrong *requestError
 		if errors.As(err, &wrong) {
 			response = a.response(denial(wrong.Code, wrong.Detail))

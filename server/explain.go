@@ -131,6 +131,10 @@ func (e Explained) Text() string {
 func (a *asking) reportPolicy(ctx context.Context, d engine.Decision, err error) error {
 	var failed *engine.EvaluationError
 	if errors.As(err, &failed) {
+		if a.reported {
+			return nil
+		}
+		a.reported = true
 		a.server.log.Error("the access policy failed", "tenant", a.tenant.ID, "policy_revision", d.PolicyRevision,
 			"data_revision", d.DataRevision, "error", err)
 		return nil

@@ -61,7 +61,9 @@ type Options struct {
 	Store     datastore.Store
 	Tenants   []Tenant
 	BodyLimit int
-	Log       *slog.Logger
+	// Connections is how many are served at once. Each may hold a body of BodyLimit before anybody has authenticated.
+	Connections int
+	Log         *slog.Logger
 }
 
 // Server serves tenants over HTTP.
@@ -89,7 +91,7 @@ func New(o Options) (*Server, error) {
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName: "mandate", DisableStartupMessage: true,
-		BodyLimit: o.BodyLimit, ReadBufferSize: maxHeader,
+		BodyLimit: o.BodyLimit, ReadBufferSize: maxHeader, Concurrency: o.Connections,
 		ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		StrictRouting: true, CaseSensitive: true,
 		ErrorHandler: s.routeError,

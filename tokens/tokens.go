@@ -236,11 +236,6 @@ func refusals() []string {
 	return []string{"invalid_request", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target"}
 }
 
-// reserved are the claims that say what a token is; a policy cannot set them.
-func reserved() []string {
-	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "org", "act", "may_act", "cnf", "auth_time", "acr", "amr"}
-}
-
 // sign makes the RFC 9068 token.
 func (i *Issuer) sign(principal, client *authn.Principal, audience string, d engine.Decision) (*Response, error) {
 	lifetime := d.Lifetime
@@ -261,7 +256,7 @@ func (i *Issuer) sign(principal, client *authn.Principal, audience string, d eng
 		claims["org"] = d.Org
 	}
 	for name, value := range d.Claims {
-		if slices.Contains(reserved(), name) {
+		if slices.Contains(authn.ReservedClaims(), name) {
 			return nil, refused(fmt.Errorf("the token policy set the claim %q, which only the issuer may set", name))
 		}
 		claims[name] = value

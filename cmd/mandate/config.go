@@ -39,7 +39,7 @@ type config struct {
 type tlsConfig struct {
 	Certificate string `yaml:"certificate,omitempty"`
 	Key         string `yaml:"key,omitempty"`
-	ClientCA    any    `yaml:"client_ca,omitempty"` // no effect yet
+	ClientCA    any    `yaml:"client_ca,omitempty"` // refused yet
 }
 
 type tenantConfig struct {
@@ -57,6 +57,7 @@ type tokenConfig struct {
 
 type limitConfig struct {
 	Body                 byteSize      `yaml:"body"`
+	Connections          int           `yaml:"connections"`
 	Evaluation           time.Duration `yaml:"evaluation"`
 	PasswordChecksAtOnce int           `yaml:"password_checks_at_once"`
 	MemoryForRemembering any           `yaml:"memory_for_remembering,omitempty"` // no effect yet
@@ -71,7 +72,7 @@ func defaultConfig() *config {
 		Listen: "127.0.0.1:8080", Data: "./mandate-data", History: 24 * time.Hour,
 		Tenants: map[string]tenantConfig{},
 		Tokens:  tokenConfig{AccessLifetime: 10 * time.Minute, ClockLeeway: 30 * time.Second},
-		Limits:  limitConfig{Body: 1 << 20, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2},
+		Limits:  limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2},
 		Log:     logConfig{Level: slog.LevelInfo},
 	}
 }
@@ -110,6 +111,7 @@ func settings(c *config) *pflag.FlagSet {
 	flags.DurationVar(&c.Tokens.AccessLifetime, "tokens-access-lifetime", c.Tokens.AccessLifetime, "lifetime of access tokens whose client and API set none")
 	flags.DurationVar(&c.Tokens.ClockLeeway, "tokens-clock-leeway", c.Tokens.ClockLeeway, "how far clocks may differ, at most 60s")
 	flags.Var(&c.Limits.Body, "limits-body", "largest request body")
+	flags.IntVar(&c.Limits.Connections, "limits-connections", c.Limits.Connections, "connections served at once, each of which may hold a body")
 	flags.DurationVar(&c.Limits.Evaluation, "limits-evaluation", c.Limits.Evaluation, "longest evaluation of a policy")
 	flags.IntVar(&c.Limits.PasswordChecksAtOnce, "limits-password-checks-at-once", c.Limits.PasswordChecksAtOnce, "passwords verified at once, 19 MiB each")
 	flags.TextVar(&c.Log.Level, "log-level", c.Log.Level, "debug, info, warn or error")
@@ -201,11 +203,14 @@ func (c *config) complete() error {
 			wrong("tenants: %q must be lower case letters, digits and inner hyphens, at most 63", name)
 		}
 	}
-	if u, err := url.Parse(c.publicURL(c.Listen)); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		wrong("public_url must be an http or https URL without user, query and fragment")
+	if u, err := url.Parse(c.publicURL(c.Listen)); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
+		wrong("public_url must be an http or https URL without user, path, query and fragment: tenants have paths of their own")
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		wrong("tls: certificate and key go together")
+	}
+	if c.TLS.ClientCA != nil {
+		wrong("tls.client_ca: this version does not ask clients for certificates; without that the setting would protect nothing")
 	}
 	if c.Tokens.AccessLifetime < time.Second || c.Tokens.AccessLifetime > 24*time.Hour {
 		wrong("tokens.access_lifetime must be between 1s and 24h")
@@ -215,6 +220,9 @@ func (c *config) complete() error {
 	}
 	if c.Limits.Body < 1<<10 {
 		wrong("limits.body must be at least 1KiB")
+	}
+	if c.Limits.Connections < 1 || c.Limits.Connections > 1<<18 {
+		wrong("limits.connections must be between 1 and 262144")
 	}
 	if c.Limits.Evaluation < time.Millisecond || c.Limits.Evaluation > time.Minute {
 		wrong("limits.evaluation must be between 1ms and 1m")
@@ -259,7 +267,7 @@ func (c *config) mayListen() error {
 func (c *config) withoutEffect() []string {
 	var names []string
 	for name, value := range map[string]any{
-		"tls.client_ca": c.TLS.ClientCA, "tokens.code_lifetime": c.Tokens.CodeLifetime,
+		"tokens.code_lifetime":    c.Tokens.CodeLifetime,
 		"tokens.refresh_lifetime": c.Tokens.RefreshLifetime, "tokens.refresh_grace": c.Tokens.RefreshGrace,
 		"limits.memory_for_remembering": c.Limits.MemoryForRemembering,
 	} {

@@ -123,19 +123,11 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 	if err != nil {
 		return server.Explained{}, err
 	}
-	// Only what is there already is asked: deciding makes no store and imports nothing.
-	if _, err := os.Stat(c.Data); err != nil {
-		return server.Explained{}, fmt.Errorf("data folder: %w: name it with --data, or a server with --server", err)
-	}
 	c.PublicURL = c.publicURL(c.Listen)
-	for name, tenant := range c.Tenants {
-		tenant.Directory = ""
-		c.Tenants[name] = tenant
-	}
 	if _, ok := c.Tenants[q.tenant]; !ok {
 		c.Tenants[q.tenant] = tenantConfig{}
 	}
-	s, err := openService(cmd.Context(), c, logger(cmd, c))
+	s, err := openService(cmd.Context(), c, logger(cmd, c), nil)
 	if err != nil {
 		return server.Explained{}, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mandate/datastore"
 	"mandate/directory"
 	"mandate/server"
 )
@@ -18,8 +19,10 @@ func importCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Import a directory file into the data folder",
-		Long: `Import a directory file into the data folder, all of it or nothing. Records are replaced by id, so it can be
-imported again; a secret that the file leaves out is made for new records, and printed this once.
+		Long: `Import a directory file into the data folder, all of it or nothing; a file too large for one commit is written in
+chunks, and goes on when it is imported again. Records are replaced by id. What the file does not name stays as it
+is, memberships too: to take a right away, name it with less, or with status: suspended. A secret that the file
+leaves out is made for new records, and printed this once.
 
 The server must not be running on the same data folder.`,
 		Example: "  mandate import directory.yaml --data ./mandate-data",
@@ -33,23 +36,23 @@ The server must not be running on the same data folder.`,
 			if err != nil {
 				return err
 			}
-			store, master, err := openStore(c, slog.New(slog.DiscardHandler))
+			store, master, err := openStore(cmd.Context(), c, slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
 			into := directory.Tenant(cmp.Or(tenant, file.Tenant, string(server.DefaultTenant)))
-			importer := directory.Importer{Store: store, Master: master, Progress: func(done, total int) {
-				say(cmd.ErrOrStderr(), "\r%d of %d records", done, total)
-				if done == total {
-					say(cmd.ErrOrStderr(), "\n")
+			var shown bool
+			importer := directory.Importer{Store: store, Master: master, Progress: func(done, total int, made []directory.Made) {
+				if done < total {
+					say(cmd.ErrOrStderr(), "%d of %d records\n", done, total)
 				}
+				shown = printMade(cmd, made, shown)
 			}}
 			imported, err := importer.Import(cmd.Context(), into, file)
 			if err := errors.Join(err, store.Close()); err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			say(cmd.OutOrStdout(), "Imported %d records into tenant %s, at revision %d.\n", imported.Records, into, imported.Revision)
-			printMade(cmd, imported.Made)
 			return nil
 		},
 	}
@@ -74,7 +77,10 @@ The server must not be running on the same data folder.`,
 			if err != nil {
 				return err
 			}
-			store, _, err := openStore(c, slog.New(slog.DiscardHandler))
+			if !datastore.TenantID(tenant).Valid() {
+				return fmt.Errorf("--tenant %q must be lower case letters, digits and inner hyphens", tenant)
+			}
+			store, _, err := openExisting(cmd.Context(), c, slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}

@@ -40,8 +40,10 @@ func newExample() (*example, error) {
 }
 
 func (e *example) load(ctx context.Context, s *service) error {
-	imported, err := directory.Importer{Store: s.store, Master: s.master}.Import(ctx, server.DefaultTenant, e.file)
-	e.made = append(e.made, imported.Made...)
+	importer := directory.Importer{Store: s.store, Master: s.master, Progress: func(_, _ int, made []directory.Made) {
+		e.made = append(e.made, made...)
+	}}
+	_, err := importer.Import(ctx, server.DefaultTenant, e.file)
 	return err
 }
 

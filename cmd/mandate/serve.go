@@ -68,12 +68,12 @@ func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 		return fmt.Errorf("listen on %s: %w", c.Listen, err)
 	}
 	c.PublicURL = c.publicURL(listener.Addr().String())
-	s, err := openService(ctx, c, log)
+	var shown bool
+	s, err := openService(ctx, c, log, func(made []directory.Made) { shown = printMade(cmd, made, shown) })
 	if err != nil {
 		_ = listener.Close()
 		return err
 	}
-	printMade(cmd, s.made)
 	if err := prepare(s); err != nil {
 		return errors.Join(err, listener.Close(), s.close())
 	}
@@ -106,17 +106,17 @@ func (c *config) certificates() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-// printMade shows secrets for the only time.
-func printMade(cmd *cobra.Command, made []directory.Made) {
-	if len(made) == 0 {
-		return
-	}
+// printMade shows secrets for the only time, below a heading unless that was shown before.
+func printMade(cmd *cobra.Command, made []directory.Made, shown bool) bool {
 	out := cmd.OutOrStdout()
-	say(out, "Secrets that were made. They are shown this once:\n")
+	if len(made) > 0 && !shown {
+		say(out, "Secrets that were made. They are shown this once:\n")
+		shown = true
+	}
 	for _, m := range made {
 		say(out, "  %-15s %-20s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose())
 	}
-	say(out, "\n")
+	return shown
 }
 
 func kindName(k directory.SecretKind) string {

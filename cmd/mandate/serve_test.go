@@ -208,7 +208,8 @@ grant := {"code": "guest", "message": "Ivan is a guest everywhere."} if input.pr
 	}
 
 	write(t, grants, string(original)+"\nbroken if {\n")
-	line := p.wait(t, `msg="policies refused, the former ones go on serving".*`)[0]
+	p.wait(t, `msg="policies refused, the former ones go on serving"`)
+	line := p.wait(t, `msg="policy problem".*`)[0]
 	if !strings.Contains(line, "access/grants.rego:") {
 		t.Errorf("the refusal does not name file and line: %s", line)
 	}

@@ -26,36 +26,51 @@ type service struct {
 	master  *directory.MasterKey
 	server  *server.Server
 	engines map[directory.Tenant]*engine.Engine
-	made    []directory.Made // secrets that importing at start made
-	log     *slog.Logger
+	// show tells the secrets that importing at start made. Without it nothing is imported, made or followed: the
+	// service only answers.
+	show func([]directory.Made)
+	log  *slog.Logger
 
 	follow    context.CancelFunc
 	following sync.WaitGroup
 }
 
 // openStore opens the data folder and its master key, making both when there are none.
-func openStore(c *config, log *slog.Logger) (datastore.Store, *directory.MasterKey, error) {
+func openStore(ctx context.Context, c *config, log *slog.Logger) (datastore.Store, *directory.MasterKey, error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make the data folder: %w", err)
-	}
-	master, err := directory.LoadMasterKey(c.MasterKey)
-	if err != nil {
-		return nil, nil, err
 	}
 	store, err := badgerstore.Open(c.Data, badgerstore.Options{Retention: c.History, Logger: log})
 	if err != nil {
 		return nil, nil, fmt.Errorf("open the data folder %s: %w", c.Data, err)
 	}
+	master, err := directory.OpenMasterKey(ctx, store, c.MasterKey)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
+	}
 	return store, master, nil
 }
 
-// openService opens everything. The policies' folders are followed until close.
-func openService(ctx context.Context, c *config, log *slog.Logger) (*service, error) {
-	store, master, err := openStore(c, log)
+// openExisting opens a data folder only when it has a store already.
+func openExisting(ctx context.Context, c *config, log *slog.Logger) (datastore.Store, *directory.MasterKey, error) {
+	if !badgerstore.Exists(c.Data) {
+		return nil, nil, fmt.Errorf("there is no store in the data folder %s: name the folder with --data", c.Data)
+	}
+	return openStore(ctx, c, log)
+}
+
+// openService opens everything and follows the policies' folders until close. Without show, it is for asking an existing
+// store only.
+func openService(ctx context.Context, c *config, log *slog.Logger, show func([]directory.Made)) (*service, error) {
+	open := openStore
+	if show == nil {
+		open = openExisting
+	}
+	store, master, err := open(ctx, c, log)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{store: store, master: master, engines: map[directory.Tenant]*engine.Engine{}, log: log}
+	s := &service{store: store, master: master, show: show, engines: map[directory.Tenant]*engine.Engine{}, log: log}
 	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.follow = cancel
 	if err := s.start(ctx, following, c); err != nil {
@@ -78,23 +93,28 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		}
 		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation})
 		s.engines[id] = decides
+		issuer := server.Issuer(c.PublicURL, id)
+		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides,
+			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords,
+				ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})}
+		if s.show == nil {
+			tenants = append(tenants, tenant)
+			continue
+		}
 		if settings.Policies != "" {
 			s.following.Go(func() { s.followPolicies(following, id, settings.Policies) })
 		}
 		if err := s.importWhenEmpty(ctx, id, settings.Directory); err != nil {
 			return err
 		}
-		issuer := server.Issuer(c.PublicURL, id)
-		issues, err := tokens.NewIssuer(ctx, s.store, tokens.Options{Tenant: id, Issuer: issuer, Master: s.master, Policy: decides,
+		tenant.Tokens, err = tokens.NewIssuer(ctx, s.store, tokens.Options{Tenant: id, Issuer: issuer, Master: s.master, Policy: decides,
 			Lifetime: c.Tokens.AccessLifetime, Now: time.Now})
 		if err != nil {
 			return err
 		}
-		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: decides, Tokens: issues,
-			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords,
-				ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})})
+		tenants = append(tenants, tenant)
 	}
-	s.server, err = server.New(server.Options{Store: s.store, Tenants: tenants, BodyLimit: int(c.Limits.Body), Log: s.log})
+	s.server, err = server.New(server.Options{Store: s.store, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections, Log: s.log})
 	return err
 }
 
@@ -110,8 +130,7 @@ func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, f
 	decides := s.engines[tenant]
 	err := engine.Follow(ctx, folder, decides.Policies(), func(set *engine.PolicySet, err error) {
 		if err != nil {
-			s.log.Error("policies refused, the former ones go on serving", "tenant", tenant, "folder", folder,
-				"serving", decides.Policies().ShortRevision(), "error", err)
+			s.logRefusal(err, "tenant", tenant, "folder", folder, "serving", decides.Policies().ShortRevision())
 			return
 		}
 		decides.Swap(set)
@@ -122,30 +141,53 @@ func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, f
 	}
 }
 
+// logRefusal writes a line for each problem, up to what a person would read.
+func (s *service) logRefusal(err error, attrs ...any) {
+	const most = 10
+	problems := []string{err.Error()}
+	if refused := (*engine.CompileError)(nil); errors.As(err, &refused) {
+		problems = nil
+		for _, p := range refused.Problems {
+			problems = append(problems, p.String())
+		}
+	}
+	s.log.Error("policies refused, the former ones go on serving", append(attrs, "problems", len(problems))...)
+	for _, p := range problems[:min(len(problems), most)] {
+		s.log.Error("policy problem", "at", p)
+	}
+}
+
 // importWhenEmpty gives a new tenant its directory.
 func (s *service) importWhenEmpty(ctx context.Context, tenant directory.Tenant, file string) error {
 	if file == "" {
 		return nil
 	}
-	empty, err := s.empty(ctx, tenant)
-	if err != nil || !empty {
+	wanted, err := s.wantsDirectory(ctx, tenant)
+	if err != nil || !wanted {
 		return err
 	}
 	f, err := readDirectory(file)
 	if err != nil {
 		return err
 	}
-	imported, err := directory.Importer{Store: s.store, Master: s.master}.Import(ctx, tenant, f)
-	s.made = append(s.made, imported.Made...)
+	importer := directory.Importer{Store: s.store, Master: s.master, Progress: func(done, total int, made []directory.Made) {
+		s.show(made)
+		s.log.Info("importing", "tenant", tenant, "file", file, "done", done, "of", total)
+	}}
+	_, err = importer.Import(ctx, tenant, f)
 	return err
 }
 
-func (s *service) empty(ctx context.Context, tenant directory.Tenant) (bool, error) {
+// wantsDirectory says whether the tenant is empty, or its import was interrupted.
+func (s *service) wantsDirectory(ctx context.Context, tenant directory.Tenant) (bool, error) {
 	view, err := s.store.View(ctx)
 	if err != nil {
 		return false, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
+	if interrupted, err := directory.Interrupted(ctx, tenant, view); err != nil || interrupted {
+		return interrupted, err
+	}
 	for _, collection := range directory.Collections() {
 		for _, err := range view.Scan(ctx, datastore.TenantID(tenant).Path(collection), datastore.Path{}) {
 			return false, err

@@ -87,6 +87,12 @@ type gate struct {
 	_ [40]byte
 }
 
+// Exists says whether there is a store in the folder dir.
+func Exists(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	return err == nil
+}
+
 // Open opens the store in dir, which it makes if need be. Only one Store at a time can have a folder open.
 func Open(dir string, o Options) (*Store, error) {
 	if o.Retention <= 0 {

@@ -52,10 +52,29 @@ caller_holds(scope) if {
 	scope in input.caller.scopes
 }
 
-# A caller that is bound to an organization reaches nothing outside it.
-in_callers_org if not has(input.caller, "org")
+# A caller that is bound to an organization reaches nothing outside it, and a client that may act in some
+# organizations nothing outside those.
+in_callers_org if {
+	not has(input.caller, "org")
+	not has(calling_client, "org")
+	not has(calling_client, "orgs")
+}
+
+in_callers_org if {
+	not has(input.caller, "org")
+	calling_client.org == resource_org
+}
+
+in_callers_org if {
+	not has(input.caller, "org")
+	resource_org in calling_client.orgs
+}
 
 in_callers_org if input.caller.org == resource_org
+
+default calling_client := {}
+
+calling_client := data.clients[input.caller.sub] if input.caller.type == "client"
 
 has(document, member) if _ = document[member]
 
