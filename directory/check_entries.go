@@ -153,6 +153,9 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 			c.memberKnown(key.Org, key.Owner, here+".owner")
 		}
 		c.scopes(here+".scopes", key.Scopes)
+		for j, audience := range key.Audiences {
+			c.absoluteURI(item(here+".audiences", j), audience)
+		}
 		c.secret(here+".key", key.Key, key.KeyHash, master)
 		c.secret(here+".secret", key.Secret, key.SecretHash, master)
 		if key.Kind != PairKey && (!key.Secret.IsZero() || key.SecretHash != "") {

@@ -140,7 +140,7 @@ func (x *exporter) apiKeys() error {
 	return each(x.ctx, x.r, x.prefix("apikeys"), func(at []string, k APIKey) error {
 		secrets, _, err := x.t.KeySecrets(at[1]).Find(x.ctx, x.r)
 		x.file.APIKeys = append(x.file.APIKeys, APIKeyEntry{ID: at[1], Org: k.Org, Owner: k.Owner, Kind: k.Kind, Status: k.Status,
-			Scopes: k.Scopes, ExpiresAt: k.ExpiresAt, KeyHash: secrets.Key, SecretHash: secrets.Secret})
+			Scopes: k.Scopes, Audiences: k.Audiences, ExpiresAt: k.ExpiresAt, KeyHash: secrets.Key, SecretHash: secrets.Secret})
 		return err
 	})
 }

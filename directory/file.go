@@ -116,6 +116,7 @@ type APIKeyEntry struct {
 	Kind       string     `yaml:"kind,omitempty"`
 	Status     Status     `yaml:"status,omitempty"`
 	Scopes     []string   `yaml:"scopes,omitempty"`
+	Audiences  []string   `yaml:"audiences,omitempty"`
 	ExpiresAt  *time.Time `yaml:"expires_at,omitempty"`
 	Key        Secret     `yaml:"key,omitempty"`
 	Secret     Secret     `yaml:"secret,omitempty"`

@@ -357,7 +357,7 @@ func (e *APIKeyEntry) write(ctx context.Context, w *writer) error {
 		return err
 	}
 	return w.tenant.APIKey(e.ID).Put(ctx, w, APIKey{Org: e.Org, Owner: e.Owner, Kind: kind,
-		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), ExpiresAt: e.ExpiresAt})
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), Audiences: e.Audiences, ExpiresAt: e.ExpiresAt})
 }
 
 func (e *VendorEntry) write(ctx context.Context, w *writer) error {

@@ -51,7 +51,7 @@ clients:
   - {id: spa, kind: spa, token_endpoint_auth_method: none}
 api_keys:
   - {id: acme-key, org: acme, owner: alice, key: key-of-acme, scopes: ["documents:read"], expires_at: 2030-01-01T00:00:00Z}
-  - {id: admin, kind: pair, key: admin-id, secret: admin-secret, scopes: [manage]}
+  - {id: admin, kind: pair, key: admin-id, secret: admin-secret, scopes: [manage], audiences: ["https://documents.example"]}
 vendors:
   - {id: backupco, name: BackupCo, token: vendor-token}
 integrations:

@@ -103,11 +103,13 @@ type API struct {
 
 // APIKey is a key of an organization, or of the tenant when Org is empty. Status: active, revoked.
 type APIKey struct {
-	Org       string     `json:"org,omitempty"`
-	Owner     string     `json:"owner,omitempty"`
-	Kind      string     `json:"kind"`
-	Status    Status     `json:"status"`
-	Scopes    []string   `json:"scopes"`
+	Org    string   `json:"org,omitempty"`
+	Owner  string   `json:"owner,omitempty"`
+	Kind   string   `json:"kind"`
+	Status Status   `json:"status"`
+	Scopes []string `json:"scopes"`
+	// Audiences are those that the holder stands for when it presents tokens of others; empty for every one.
+	Audiences []string   `json:"audiences,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 }
 

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -164,5 +166,42 @@ func TestSigningKeyIsSealedAndLasts(t *testing.T) {
 	}
 	if _, err := h.issuer(t, rego); !errors.Is(err, tokens.ErrKeyGone) {
 		t.Errorf("opened under another master key: %v", err)
+	}
+}
+
+// TestTokenIsWorthWhatItsClientMayHaveNow: what a policy put into a token reaches policies again, and a scope that the
+// client has lost since is lost in the token.
+func TestTokenIsWorthWhatItsClientMayHaveNow(t *testing.T) {
+	h := newHouse(t)
+	i, err := h.issuer(t, `decision := {"allow": true, "reasons": [], "obligations": [], "scopes": ["decide", "manage"], "lifetime": 60, "claims": {"plan": "gold", "seats": 12}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := h.issue(t, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := authn.New(authn.Options{Tenant: "default", Master: h.master, Issuer: issuerURL, Now: time.Now})
+	for _, scopes := range [][]string{{"decide", "manage"}, {"decide"}, {}} {
+		if _, err := h.store.Update(t.Context(), func(tx datastore.Tx) error {
+			return directory.Tenant("default").Client("sync").Put(t.Context(), tx, directory.Client{Status: directory.Active, Scopes: scopes})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		view, err := h.store.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := a.Authenticate(t.Context(), view, authn.Presented{Authorization: []string{"Bearer " + response.AccessToken}})
+		view.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.Scopes, scopes) || p.Scopes == nil {
+			t.Errorf("the client has the scopes %q, the token counts for %q", scopes, p.Scopes)
+		}
+		if len(p.Claims) != 2 || p.Claims["plan"] != "gold" || fmt.Sprint(p.Claims["seats"]) != "12" {
+			t.Errorf("policies see the claims %v", p.Claims)
+		}
 	}
 }

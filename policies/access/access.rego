@@ -80,22 +80,26 @@ audience_matches if not audience_binds
 
 audience_matches if {
 	is_string(input.principal.aud)
-	input.principal.aud in data.clients[input.caller.sub].audiences
+	input.principal.aud in callers_audiences
 }
 
 audience_matches if {
 	is_array(input.principal.aud)
 	some audience in input.principal.aud
-	audience in data.clients[input.caller.sub].audiences
+	audience in callers_audiences
 }
 
 audience_binds if {
 	input.subject.type == "credential"
 	input.subject.id == "authorization"
 	request.has(input.principal, "aud")
-	input.caller.type == "client"
-	count(data.clients[input.caller.sub].audiences) > 0
+	count(callers_audiences) > 0
 }
+
+# The audiences that a caller stands for: those of its record. One without any stands for every API of the tenant.
+callers_audiences := data.clients[input.caller.sub].audiences if input.caller.type == "client"
+
+callers_audiences := data.apikeys[input.caller.sub].audiences if input.caller.type == "apikey"
 
 principal_active if {
 	input.principal.type == "user"

@@ -220,11 +220,17 @@ test_token_for_another_audience_is_refused if {
 	refused(presented(gateway, {"a": "https://documents.example"}), "audience_mismatch")
 }
 
+test_key_with_audiences_is_bound_by_them if {
+	documents_key := {"type": "apikey", "sub": "documents-key", "scopes": ["decide"]}
+	allowed(presented(documents_key, ["https://documents.example"]), "role")
+	refused(presented(documents_key, ["https://other.example"]), "audience_mismatch")
+}
+
 test_client_without_audiences_may_present_any_token if {
 	allowed(presented({"type": "client", "sub": "plain-gateway", "scopes": ["decide"]}, ["https://other.example"]), "role")
 }
 
-test_caller_that_is_no_client_may_present_any_token if {
+test_key_without_audiences_may_present_any_token if {
 	allowed(presented({"type": "apikey", "sub": "gateway", "scopes": ["decide"]}, ["https://other.example"]), "role")
 }
 

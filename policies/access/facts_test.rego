@@ -70,6 +70,7 @@ facts := {
 		"machine-key": {"org": "acme", "scopes": ["documents:read"], "kind": "bearer", "status": "active"},
 		"tenant-key": {"scopes": ["documents:read"], "kind": "pair", "status": "active"},
 		"alice-everywhere": {"owner": "alice", "scopes": ["documents:*"], "kind": "pair", "status": "active"},
+		"documents-key": {"scopes": ["decide"], "audiences": ["https://documents.example"], "kind": "bearer", "status": "active"},
 		"revoked-key": {"org": "acme", "scopes": ["documents:*"], "kind": "bearer", "status": "revoked"},
 	},
 	"vendors": {

@@ -2,7 +2,8 @@
 # title: Manage
 # description: |
 #   Who may change the directory: a caller with the scope "manage", and one that is bound to an organization only
-#   within it. Asking for a document of the policies (data.query) takes no more than "decide".
+#   within it. Asking for a document of the policies (data.query) takes no more than "decide", but of mandate's own
+#   packages that opens the decisions only: their other rules tell what the directory says of anybody.
 package mandate.manage
 
 import data.mandate.request
@@ -49,7 +50,12 @@ scope_held if request.caller_holds("manage")
 scope_held if {
 	input.action.name == "data.query"
 	request.caller_holds("decide")
+	open_to_queries
 }
+
+open_to_queries if input.resource.id in {"mandate/access/decision", "mandate/tokens/decision", "mandate/manage/decision"}
+
+open_to_queries if not startswith(concat("", [input.resource.id, "/"]), "mandate/")
 
 # A collection as a whole has no id, so none is asked for here.
 well_formed if {

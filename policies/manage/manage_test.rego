@@ -43,7 +43,9 @@ test_manager_may_change_everything if {
 	allowed(ask(manager, {"type": "organization"}))
 }
 
-query(caller) := object.union(ask(caller, {"type": "data", "id": "mandate/access/decision"}), {"action": {"name": "data.query"}})
+query(caller) := query_for(caller, "mandate/access/decision")
+
+query_for(caller, path) := object.union(ask(caller, {"type": "data", "id": path}), {"action": {"name": "data.query"}})
 
 gateway := {"type": "apikey", "sub": "gateway", "scopes": ["decide"]}
 
@@ -53,6 +55,17 @@ test_gateway_may_query_and_nothing_else if {
 	refused(query({"type": "apikey", "sub": "other", "scopes": ["documents:read"]}), "scope_missing")
 	refused(query(acme_manager), "wrong_org")
 	refused(ask(gateway, member("acme")), "scope_missing")
+}
+
+test_gateway_may_query_packages_of_others if {
+	allowed(query_for(gateway, "example/authz/allow"))
+	allowed(query_for(gateway, "mandated/allow"))
+}
+
+test_gateway_may_not_query_what_decisions_rest_on[path] if {
+	some path in ["mandate", "mandate/access", "mandate/access/client", "mandate/access/decision/allow", "mandate/request/has"]
+	refused(query_for(gateway, path), "scope_missing")
+	allowed(query_for(manager, path))
 }
 
 test_bound_manager_may_change_its_org if {

@@ -44,3 +44,29 @@ test_caller_holds_scopes_by_name if {
 	not request.caller_holds("decide") with input.caller as {"type": "client", "sub": "x", "scopes": {"a": "decide"}}
 	not request.caller_holds("decide") with input.caller as {"type": "client", "sub": "x"}
 }
+
+# Which organizations a caller reaches.
+
+reaches(caller, org) if {
+	request.in_callers_org with input as {"caller": caller, "resource": {"type": "organization", "id": org}}
+		with data.clients as {
+			"home": {"org": "acme"},
+			"many": {"org": "acme", "orgs": ["globex"]},
+			"guest": {"orgs": ["globex"]},
+			"nowhere": {"orgs": []},
+			"everywhere": {},
+		}
+}
+
+test_client_reaches_the_organizations_of_its_record[name] if {
+	some name, orgs in {"home": ["acme"], "many": ["acme", "globex"], "guest": ["globex"], "nowhere": [], "everywhere": ["acme", "globex", "hooli"]}
+	found := [org | some org in ["acme", "globex", "hooli"]; reaches({"type": "client", "sub": name}, org)]
+	found == orgs
+}
+
+test_bound_client_reaches_its_one_organization if {
+	reaches({"type": "client", "sub": "many", "org": "globex"}, "globex")
+	not reaches({"type": "client", "sub": "many", "org": "globex"}, "acme")
+}
+
+test_key_named_like_a_client_is_not_bound_by_it if reaches({"type": "apikey", "sub": "guest"}, "acme")
