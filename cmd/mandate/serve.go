@@ -41,6 +41,9 @@ printed with five commands to try, and with the policies of ./policies when ther
 				return err
 			}
 			if dev {
+				if cmd.Flags().Changed("data") || cmd.Flags().Changed("directory") {
+					return errors.New("--dev serves its own example on a store that is thrown away: leave out --data and --directory")
+				}
 				return serveDev(cmd, c)
 			}
 			return serve(cmd, c, func(*service) error { return nil })

@@ -318,6 +318,41 @@ func TestDecideAtARunningServer(t *testing.T) {
 	}
 }
 
+// Whoever only opens connections cannot take the memory of the machine: each may hold a body.
+func TestConnectionsAreBounded(t *testing.T) {
+	p := start(t, t.TempDir(), "serve", "--dev", "--listen", "127.0.0.1:0", "--limits-connections", "3")
+	var connections []net.Conn
+	for range 3 {
+		connection, err := net.Dial("tcp", p.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = connection.Close() }()
+		// A request of which the body never comes keeps its place; the answer to a first one says that it has one.
+		if _, err := io.WriteString(connection, "GET /healthz HTTP/1.1\r\nHost: x.example\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := bufio.NewReader(connection).ReadString('\n'); err != nil || !strings.Contains(answer, "200") {
+			t.Fatalf("%q, %v", answer, err)
+		}
+		connections = append(connections, connection)
+	}
+	turnedAway, err := net.Dial("tcp", p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = turnedAway.Close() }()
+	if answer, err := bufio.NewReader(turnedAway).ReadString('\n'); err != nil || !strings.Contains(answer, "503") {
+		t.Errorf("one connection too many: %q, %v", answer, err)
+	}
+	for _, connection := range connections {
+		_ = connection.Close()
+	}
+	if err := p.stop(t); err != nil {
+		t.Errorf("the server ended with %v", err)
+	}
+}
+
 func get(t *testing.T, client *http.Client, url string, into any) {
 	t.Helper()
 	response, err := client.Get(url)
