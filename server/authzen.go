@@ -20,7 +20,7 @@ import (
 const (
 	maxEvaluations  = 1000
 	maxDefaultBytes = 4 << 20
-	maxBatchTime    = 2 * time.Second
+	maxBatchTime    = 10 * time.Second
 	// maxPasswords bounds the subjects of one request that are given by a Basic credential: each may cost the check of a
 	// password, of which few run at once.
 	maxPasswords = 10
