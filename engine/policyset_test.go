@@ -31,6 +31,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"network", map[string]string{"x.rego": `package x
 p := http.send({"method": "get", "url": "http://localhost"})`}, []string{"x.rego:2: http.send is not available: policies must not reach the network"}},
 		{"environment", map[string]string{"x.rego": "package x\np := opa.runtime()"}, []string{"x.rego:2: opa.runtime is not available: "}},
+		{"memory without bound", map[string]string{"x.rego": "package x\np := bits.lsh(1, input.n)"}, []string{"x.rego:2: bits.lsh is not available: its result cannot be bounded"}},
 		{"names", map[string]string{"x.rego": `package x
 p := net.lookup_ip_addr("localhost")`}, []string{"x.rego:2: net.lookup_ip_addr is not available: "}},
 		{"files", map[string]string{"x.rego": `package x

@@ -68,7 +68,7 @@ The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`
 				}
 				say(cmd.OutOrStdout(), "%s\n", text)
 			} else {
-				say(cmd.OutOrStdout(), "%s", answer.Text())
+				say(cmd.OutOrStdout(), "%s", explanationText(answer))
 			}
 			if !answer.Decision {
 				return statusDenied
