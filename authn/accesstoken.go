@@ -9,7 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -38,13 +38,35 @@ type accessClaims struct {
 	Scope           *string `json:"scope"`
 }
 
-func (c accessToken) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+// verifiedToken is what a token says of which the signature and the time are good.
+type verifiedToken struct {
+	accessClaims
+	extra map[string]any
+	bytes int
+}
+
+func (t *verifiedToken) Bytes() int { return t.bytes }
+
+func (c accessToken) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
+	tokens := memo.Table[*verifiedToken]{Kind: "token"}
+	question := memo.Part(memo.Part(tokens.Ask(nil), a.tenant), c.token.Expose())
+	token, err := tokens.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*verifiedToken, error) {
+		return c.verify(ctx, a, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.tokenPrincipal(token), nil
+}
+
+func (c accessToken) verify(ctx context.Context, a *Authenticator, r *memo.Reading) (*verifiedToken, error) {
 	var storeErr error
 	parser := jwt.NewParser(jwt.WithIssuer(a.issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(a.leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
-	var claims accessClaims
-	_, err := parser.ParseWithClaims(c.token.Expose(), &claims, func(token *jwt.Token) (any, error) {
-		key, err := a.verificationKey(ctx, view, token)
+	verified := &verifiedToken{bytes: 8 * len(c.token.Expose())} // decoded, and far more than its payload takes
+	claims := &verified.accessClaims
+	_, err := parser.ParseWithClaims(c.token.Expose(), claims, func(token *jwt.Token) (any, error) {
+		key, err := a.verificationKey(ctx, r, token)
 		if failed := (*Error)(nil); err != nil && !errors.As(err, &failed) {
 			storeErr = err
 		}
@@ -62,11 +84,11 @@ func (c accessToken) authenticate(ctx context.Context, a *Authenticator, view da
 	if claims.Subject == "" || claims.ClientID == "" || claims.ID == "" || len(claims.Audience) == 0 || claims.IssuedAt == nil {
 		return nil, invalid()
 	}
-	p := a.tokenPrincipal(claims)
-	if p.Claims, err = extraClaims(c.token.Expose()); err != nil {
+	if verified.extra, err = extraClaims(c.token.Expose()); err != nil {
 		return nil, invalid()
 	}
-	return p, nil
+	r.NotAfter(claims.ExpiresAt.Add(a.leeway))
+	return verified, nil
 }
 
 // ReservedClaims say what a token is. Only the issuer sets them, and policies see them as members of the principal.
@@ -88,7 +110,7 @@ func extraClaims(token string) (map[string]any, error) {
 
 // verificationKey finds the key by the kid among the tenant's own; nothing else in the header, such as jku, x5u or
 // jwk, is looked at. The algorithm is the key's, never the header's choice (RFC 8725 §3.1).
-func (a *Authenticator) verificationKey(ctx context.Context, view datastore.View, token *jwt.Token) (any, error) {
+func (a *Authenticator) verificationKey(ctx context.Context, r *memo.Reading, token *jwt.Token) (any, error) {
 	if typ, _ := token.Header["typ"].(string); !strings.EqualFold(strings.TrimPrefix(strings.ToLower(typ), "application/"), "at+jwt") {
 		return nil, invalid() // an ID token, say (RFC 9068 §4)
 	}
@@ -96,7 +118,7 @@ func (a *Authenticator) verificationKey(ctx context.Context, view datastore.View
 		return nil, invalid() // RFC 7515 §4.1.11: none is understood
 	}
 	kid, _ := token.Header["kid"].(string)
-	key, found, err := a.tenant.SigningKey(kid).Find(ctx, view)
+	key, found, err := a.tenant.SigningKey(kid).Find(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -110,17 +132,17 @@ func (a *Authenticator) verificationKey(ctx context.Context, view datastore.View
 	return public, nil
 }
 
-func (a *Authenticator) tokenPrincipal(claims accessClaims) *Principal {
+func (a *Authenticator) tokenPrincipal(token *verifiedToken) *Principal {
 	p := &Principal{
-		Type: Client, Subject: claims.Subject, Org: claims.Org, Scopes: []string{}, Audience: claims.Audience,
-		Methods: []string{"token"}, Credential: CredentialRef{Type: accessTokenType, ID: claims.ID}, Expires: claims.ExpiresAt.Unix(),
+		Type: Client, Subject: token.Subject, Org: token.Org, Scopes: []string{}, Audience: token.Audience, Methods: []string{"token"},
+		Credential: CredentialRef{Type: accessTokenType, ID: token.ID}, Expires: token.ExpiresAt.Unix(), Claims: token.extra,
 	}
-	if claims.Scope != nil {
-		p.Scopes = strings.Fields(*claims.Scope)
+	if token.Scope != nil {
+		p.Scopes = strings.Fields(*token.Scope)
 	}
 	// The two differ when the client acts for somebody (RFC 9068 §2.2: without a user, sub is the client).
-	if claims.Subject != claims.ClientID {
-		p.Type, p.AuthorizedParty = User, claims.ClientID
+	if token.Subject != token.ClientID {
+		p.Type, p.AuthorizedParty = User, token.ClientID
 	}
 	return p
 }

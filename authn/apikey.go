@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -22,8 +23,8 @@ func recogniseBearerKey(p Presented) ([]credential, error) {
 	return []credential{bearerKey{directory.NewSecret(token)}}, nil
 }
 
-func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
-	id, key, err := a.findKey(ctx, view, c.key, directory.BearerKey)
+func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
+	id, key, err := a.findKey(ctx, r, c.key, directory.BearerKey)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +32,7 @@ func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, view data
 }
 
 // findKey looks an API key up by the keyed hash of the key. Unknown keys, and those of the other kind, are invalid.
-func (a *Authenticator) findKey(ctx context.Context, r datastore.Reader, presented directory.Secret, kind string) (string, directory.APIKey, error) {
+func (a *Authenticator) findKey(ctx context.Context, r *memo.Reading, presented directory.Secret, kind string) (string, directory.APIKey, error) {
 	owner, err := a.secretOwner(ctx, r, presented, directory.KindAPIKey)
 	if err != nil {
 		return "", directory.APIKey{}, err
@@ -44,7 +45,7 @@ func (a *Authenticator) findKey(ctx context.Context, r datastore.Reader, present
 }
 
 // secretOwner finds whose secret it is; one of another kind is as invalid as an unknown one.
-func (a *Authenticator) secretOwner(ctx context.Context, r datastore.Reader, presented directory.Secret, kind directory.SecretKind) (directory.SecretOwner, error) {
+func (a *Authenticator) secretOwner(ctx context.Context, r *memo.Reading, presented directory.Secret, kind directory.SecretKind) (directory.SecretOwner, error) {
 	if directory.Mistyped(presented.Expose()) {
 		return directory.SecretOwner{}, invalid()
 	}

@@ -3,17 +3,23 @@
 // there is exactly one credential, and what it rests on (organization, user, client, key, vendor, integration, the key
 // owner's role) is in good standing now.
 //
-// It must never choose between two credentials, remember a verdict beyond the view it was made in, keep a secret or put
-// one into an error, and never let an answer or its timing tell whether an id exists.
+// Principals and verified tokens are remembered exactly: for as long as nothing that they rest on has changed and no
+// time limit of theirs has passed (package memo).
+//
+// It must never choose between two credentials, remember that a password was right or that a credential was wrong, keep
+// a secret or put one into an error, and never let an answer or its timing tell whether an id exists.
 package authn
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"mandate/datastore"
+	"github.com/go-json-experiment/json"
+
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -42,7 +48,31 @@ type Principal struct {
 	Credential CredentialRef  `json:"credential,omitzero"`
 	Expires    int64          `json:"exp,omitempty"` // seconds since 1970
 	Claims     map[string]any `json:"claims,omitempty"`
+
+	text []byte // its JSON, once it is complete
 }
+
+// JSON is the principal as policies see it, which is all that a decision can depend on. Nobody may change the slice, nor
+// a principal that Authenticate or Resolve has returned.
+func (p *Principal) JSON() ([]byte, error) {
+	if p.text != nil {
+		return p.text, nil
+	}
+	text, err := json.Marshal(p, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("encode the principal: %w", err)
+	}
+	return text, nil
+}
+
+// complete keeps the JSON of a principal that will not change any more.
+func (p *Principal) complete() (err error) {
+	p.text, err = p.JSON()
+	return err
+}
+
+// Bytes is about what the principal takes in memory: decoded, its claims take a multiple of their text.
+func (p *Principal) Bytes() int { return 300 + 8*len(p.text) }
 
 // CredentialRef names the credential that was used, never its secret.
 type CredentialRef struct {
@@ -105,7 +135,7 @@ func New(o Options) *Authenticator {
 // credential is one credential of a request, recognised by its shape alone. authenticate proves that it is
 // genuine; the standing of what it rests on is checked after it, for all types alike.
 type credential interface {
-	authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error)
+	authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error)
 }
 
 // recognisers lists the credential types. Each returns those of its type that a request presents.
@@ -120,9 +150,18 @@ func recognisers() []func(Presented) ([]credential, error) {
 	}
 }
 
-// Authenticate returns the principal of the one credential presented, as of the view. The error is an *Error, or
+// Authenticate returns the principal of the one credential presented, as of the reading. The error is an *Error, or
 // one of the store or the context.
-func (a *Authenticator) Authenticate(ctx context.Context, view datastore.View, presented Presented) (*Principal, error) {
+func (a *Authenticator) Authenticate(ctx context.Context, r *memo.Reading, presented Presented) (*Principal, error) {
+	principals := memo.Table[*Principal]{Kind: "principal"}
+	var memory [1024]byte
+	question := presented.appendTo(memo.Part(principals.Ask(memory[:]), a.tenant))
+	return principals.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*Principal, error) {
+		return a.authenticate(ctx, r, presented)
+	})
+}
+
+func (a *Authenticator) authenticate(ctx context.Context, r *memo.Reading, presented Presented) (*Principal, error) {
 	if err := presented.unambiguous(); err != nil {
 		return nil, err
 	}
@@ -141,14 +180,14 @@ func (a *Authenticator) Authenticate(ctx context.Context, view datastore.View, p
 	default:
 		return nil, &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
 	}
-	principal, err := found[0].authenticate(ctx, a, view)
+	principal, err := found[0].authenticate(ctx, a, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.standing(ctx, view, principal); err != nil {
+	if err := a.standing(ctx, r, principal); err != nil {
 		return nil, err
 	}
-	return principal, nil
+	return principal, principal.complete()
 }
 
 // ForMandate refuses a token that was made for another API when it is used to call Mandate itself (RFC 9068 §4), and

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -40,25 +40,25 @@ func recogniseBasic(p Presented) ([]credential, error) {
 	return []credential{basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, registered: p.Registered}}, nil
 }
 
-func (c basic) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+func (c basic) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
 	switch c.meaning {
 	case BasicUser:
-		return a.password(ctx, view, c.name, c.secret)
+		return a.password(ctx, r, c.name, c.secret)
 	case BasicClient:
 		client, err := c.asClient()
 		if err != nil {
 			return nil, err
 		}
-		return client.authenticate(ctx, a, view)
+		return client.authenticate(ctx, a, r)
 	}
 	client, err := c.asClient()
 	if err == nil {
-		_, known, err := a.tenant.Client(client.id).Find(ctx, view)
+		_, known, err := a.tenant.Client(client.id).Find(ctx, r)
 		if err != nil {
 			return nil, err
 		}
 		if known {
-			principal, err := client.authenticate(ctx, a, view)
+			principal, err := client.authenticate(ctx, a, r)
 			// A client's wrong secret takes as long as a user's wrong password: where both can sign in, the time must not
 			// tell which ids are clients.
 			if wrong := (*Error)(nil); errors.As(err, &wrong) && wrong.Kind == Invalid {
@@ -67,7 +67,7 @@ func (c basic) authenticate(ctx context.Context, a *Authenticator, view datastor
 			return principal, err
 		}
 	}
-	return a.password(ctx, view, c.name, c.secret)
+	return a.password(ctx, r, c.name, c.secret)
 }
 
 func (c basic) asClient() (clientSecret, error) {

@@ -3,7 +3,7 @@ package authn
 import (
 	"context"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -38,12 +38,12 @@ func recogniseClient(p Presented) ([]credential, error) {
 	return found, nil
 }
 
-func (c clientSecret) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
-	client, known, err := a.tenant.Client(c.id).Find(ctx, view)
+func (c clientSecret) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
+	client, known, err := a.tenant.Client(c.id).Find(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	secrets, _, err := a.tenant.ClientSecrets(c.id).Find(ctx, view)
+	secrets, _, err := a.tenant.ClientSecrets(c.id).Find(ctx, r)
 	if err != nil {
 		return nil, err
 	}

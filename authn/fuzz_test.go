@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mandate/datastore/badgerstore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -78,7 +79,7 @@ api_keys: [{id: b, key: ` + fuzzSecret + `}, {id: c, kind: pair, key: pair-key, 
 			t.Fatal(err)
 		}
 		defer view.Close()
-		principal, err := a.Authenticate(t.Context(), view, p)
+		principal, err := a.Authenticate(t.Context(), memo.Over(view), p)
 		if (principal == nil) == (err == nil) {
 			t.Fatalf("%v and %v", principal, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -22,12 +23,12 @@ func recogniseKeyPair(p Presented) ([]credential, error) {
 	return found, nil
 }
 
-func (c keyPair) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
-	id, key, err := a.findKey(ctx, view, c.key, directory.PairKey)
+func (c keyPair) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
+	id, key, err := a.findKey(ctx, r, c.key, directory.PairKey)
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := a.tenant.KeySecrets(id).Get(ctx, view)
+	secrets, err := a.tenant.KeySecrets(id).Get(ctx, r)
 	if errors.Is(err, datastore.ErrNotFound) {
 		return nil, invalid()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -24,10 +25,10 @@ func recognisePartnerToken(p Presented) ([]credential, error) {
 	return []credential{partnerToken{directory.NewSecret(vendor), directory.NewSecret(partner)}}, nil
 }
 
-func (c partnerToken) authenticate(ctx context.Context, a *Authenticator, view datastore.View) (*Principal, error) {
+func (c partnerToken) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
 	// Both are looked up before either is judged, so nothing tells which half is wrong.
-	vendor, vendorErr := a.secretOwner(ctx, view, c.vendor, directory.KindVendorToken)
-	partner, partnerErr := a.secretOwner(ctx, view, c.partner, directory.KindPartnerToken)
+	vendor, vendorErr := a.secretOwner(ctx, r, c.vendor, directory.KindVendorToken)
+	partner, partnerErr := a.secretOwner(ctx, r, c.partner, directory.KindPartnerToken)
 	for _, err := range []error{vendorErr, partnerErr} {
 		if failed := (*Error)(nil); err != nil && !errors.As(err, &failed) {
 			return nil, err
@@ -36,7 +37,7 @@ func (c partnerToken) authenticate(ctx context.Context, a *Authenticator, view d
 	if vendorErr != nil || partnerErr != nil || vendor.ID != partner.ID {
 		return nil, invalid()
 	}
-	integration, err := a.tenant.Integration(partner.Org, partner.ID).Get(ctx, view)
+	integration, err := a.tenant.Integration(partner.Org, partner.ID).Get(ctx, r)
 	if errors.Is(err, datastore.ErrNotFound) {
 		return nil, vendorRefused()
 	}

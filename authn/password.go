@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -50,14 +50,16 @@ func (c *PasswordChecks) pretend(ctx context.Context, password directory.Secret)
 }
 
 // password authenticates a user by username and password, in the same time whether the user exists or not.
-func (a *Authenticator) password(ctx context.Context, view datastore.View, username string, password directory.Secret) (*Principal, error) {
-	alias, known, err := a.tenant.Username(username).Find(ctx, view)
+func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username string, password directory.Secret) (*Principal, error) {
+	// What is remembered is found by a fast hash of the credential, which would undo the slow one of the password.
+	r.Volatile()
+	alias, known, err := a.tenant.Username(username).Find(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	var secrets directory.UserSecrets
 	if known {
-		if secrets, _, err = a.tenant.UserSecrets(alias.ID).Find(ctx, view); err != nil {
+		if secrets, _, err = a.tenant.UserSecrets(alias.ID).Find(ctx, r); err != nil {
 			return nil, err
 		}
 	}

@@ -1,8 +1,11 @@
 package authn
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"mandate/datastore/memo"
 )
 
 // maxCredentialBytes bounds what is looked at; longer tokens are refused unread.
@@ -29,6 +32,29 @@ func (p Presented) unambiguous() error {
 		}
 	}
 	return nil
+}
+
+// appendTo makes everything that was presented a part of the question who it is.
+func (p Presented) appendTo(question []byte) []byte {
+	registered := 0
+	if p.Registered {
+		registered = 1
+	}
+	for _, n := range [...]int{int(p.Basic), registered, len(p.Authorization), len(p.KeyPairs), len(p.Clients), len(p.Body)} {
+		question = binary.AppendUvarint(question, uint64(n))
+	}
+	for _, value := range p.Authorization {
+		question = memo.Part(question, value)
+	}
+	for _, pairs := range [][]Pair{p.KeyPairs, p.Clients} {
+		for _, pair := range pairs {
+			question = memo.Part(memo.Part(question, pair.ID.Expose()), pair.Secret.Expose())
+		}
+	}
+	for _, problem := range p.Body {
+		question = memo.Part(question, problem)
+	}
+	return question
 }
 
 // authorization returns the credential of the Authorization header when it uses the scheme, whose name is

@@ -4,42 +4,41 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
 // standing checks, at every use, that all a principal rests on is active now. The caller has proved to hold the
 // credential, so it is told what is wrong.
-func (a *Authenticator) standing(ctx context.Context, view datastore.View, p *Principal) error {
-	check := map[PrincipalType]func(context.Context, datastore.View, *Principal) error{
+func (a *Authenticator) standing(ctx context.Context, r *memo.Reading, p *Principal) error {
+	check := map[PrincipalType]func(context.Context, *memo.Reading, *Principal) error{
 		User: a.userStanding, Client: a.clientStanding, APIKey: a.keyStanding, Vendor: a.vendorStanding,
 	}[p.Type]
 	if check == nil {
 		return inactive("principal_unknown", "the credential is for a kind of party that is not known here")
 	}
-	if err := check(ctx, view, p); err != nil {
+	if err := check(ctx, r, p); err != nil {
 		return err
 	}
 	if p.AuthorizedParty != "" && p.AuthorizedParty != p.Subject {
 		acting := &Principal{Type: Client, Subject: p.AuthorizedParty, Org: p.Org}
-		if err := a.clientStanding(ctx, view, acting); err != nil {
+		if err := a.clientStanding(ctx, r, acting); err != nil {
 			return err
 		}
 	}
 	if p.Org == "" {
 		return nil
 	}
-	org, found, err := a.tenant.Org(p.Org).Find(ctx, view)
+	org, found, err := a.tenant.Org(p.Org).Find(ctx, r)
 	if err == nil && (!found || org.Status != directory.Active) {
 		err = inactive("org_suspended", "the organization of the credential is not active")
 	}
 	return err
 }
 
-func (a *Authenticator) userStanding(ctx context.Context, view datastore.View, p *Principal) error {
-	user, found, err := a.tenant.User(p.Subject).Find(ctx, view)
+func (a *Authenticator) userStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	user, found, err := a.tenant.User(p.Subject).Find(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -49,20 +48,20 @@ func (a *Authenticator) userStanding(ctx context.Context, view datastore.View, p
 	if p.Org == "" {
 		return nil
 	}
-	_, err = a.activeMember(ctx, view, p.Org, p.Subject)
+	_, err = a.activeMember(ctx, r, p.Org, p.Subject)
 	return err
 }
 
-func (a *Authenticator) activeMember(ctx context.Context, view datastore.View, org, user string) (directory.Member, error) {
-	member, found, err := a.tenant.Member(org, user).Find(ctx, view)
+func (a *Authenticator) activeMember(ctx context.Context, r *memo.Reading, org, user string) (directory.Member, error) {
+	member, found, err := a.tenant.Member(org, user).Find(ctx, r)
 	if err == nil && (!found || member.Status != directory.Active) {
 		err = inactive("membership_inactive", "the user is not an active member of the organization")
 	}
 	return member, err
 }
 
-func (a *Authenticator) clientStanding(ctx context.Context, view datastore.View, p *Principal) error {
-	client, found, err := a.tenant.Client(p.Subject).Find(ctx, view)
+func (a *Authenticator) clientStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	client, found, err := a.tenant.Client(p.Subject).Find(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -77,49 +76,57 @@ func (a *Authenticator) clientStanding(ctx context.Context, view datastore.View,
 	return nil
 }
 
-func (a *Authenticator) keyStanding(ctx context.Context, view datastore.View, p *Principal) error {
-	key, found, err := a.tenant.APIKey(p.Subject).Find(ctx, view)
+func (a *Authenticator) keyStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	key, found, err := a.tenant.APIKey(p.Subject).Find(ctx, r)
 	if err != nil {
 		return err
 	}
 	if !found || key.Status != directory.Active {
 		return inactive("key_revoked", "the API key has been revoked")
 	}
-	if expired(key, a.now()) {
+	if a.expired(r, key) {
 		return inactive("key_expired", "the API key has expired")
 	}
 	if key.Owner == "" {
 		return nil
 	}
 	owner := &Principal{Type: User, Subject: key.Owner}
-	if err := a.userStanding(ctx, view, owner); err != nil {
+	if err := a.userStanding(ctx, r, owner); err != nil {
 		if failed := (*Error)(nil); errors.As(err, &failed) {
 			return inactive("owner_inactive", "the owner of the API key is not active")
 		}
 		return err
 	}
-	member, err := a.activeMember(ctx, view, key.Org, key.Owner)
+	member, err := a.activeMember(ctx, r, key.Org, key.Owner)
 	if err == nil && !slices.Contains(member.Roles, directory.DeveloperRole) {
 		err = inactive("owner_not_developer", "the owner of the API key no longer holds the role developer in its organization")
 	}
 	return err
 }
 
-func (a *Authenticator) vendorStanding(ctx context.Context, view datastore.View, p *Principal) error {
-	vendor, found, err := a.tenant.Vendor(p.Subject).Find(ctx, view)
+func (a *Authenticator) vendorStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	vendor, found, err := a.tenant.Vendor(p.Subject).Find(ctx, r)
 	if err != nil {
 		return err
 	}
 	if !found || vendor.Status != directory.Active {
 		return vendorRefused()
 	}
-	integration, found, err := a.tenant.Integration(p.Org, p.Subject).Find(ctx, view)
+	integration, found, err := a.tenant.Integration(p.Org, p.Subject).Find(ctx, r)
 	if err == nil && (!found || integration.Status != directory.Active || integration.ID != p.Credential.ID) {
 		err = vendorRefused()
 	}
 	return err
 }
 
-func expired(key directory.APIKey, now time.Time) bool {
-	return key.ExpiresAt != nil && !now.Before(*key.ExpiresAt)
+// expired says whether the key has expired by now. What rests on a key that has not must be asked again when it does.
+func (a *Authenticator) expired(r *memo.Reading, key directory.APIKey) bool {
+	if key.ExpiresAt == nil {
+		return false
+	}
+	if !a.now().Before(*key.ExpiresAt) {
+		return true
+	}
+	r.NotAfter(*key.ExpiresAt)
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mandate/datastore/badgerstore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -50,7 +51,7 @@ clients: [{id: sync, secret: right-secret}]
 	a := New(Options{Tenant: "default", Master: master, Issuer: "https://mandate.example", PasswordChecks: checks, Now: time.Now})
 	signIn := func(name, secret string) error {
 		credential := base64.StdEncoding.EncodeToString([]byte(name + ":" + secret))
-		_, err := a.Authenticate(t.Context(), view, Presented{Authorization: []string{"Basic " + credential}})
+		_, err := a.Authenticate(t.Context(), memo.Over(view), Presented{Authorization: []string{"Basic " + credential}})
 		return err
 	}
 	cases := []struct {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	startLimit = 5 * time.Minute // a server that loads many facts into memory takes its time
+	startLimit = 20 * time.Minute // a server that loads millions of facts into memory takes its time
 	pollEvery  = 20 * time.Millisecond
 	stopLimit  = 20 * time.Second
 	// What runs in a program's stead must outlive it.
@@ -33,6 +34,9 @@ type child struct {
 	end     context.CancelFunc
 	exited  chan struct{}
 	err     error // how it ended, once exited is closed
+
+	pid   int           // of the server itself
+	ready time.Duration // from its start to its first answer to readyPath
 }
 
 // startChild starts this program again in a role that serves, and waits until a GET of readyPath is answered with 200.
@@ -59,25 +63,32 @@ func startChild(ctx context.Context, name, readyPath, role string, args ...strin
 		end()
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
+	started := time.Now()
 	go func() {
 		c.err = cmd.Wait()
 		close(c.exited)
 	}()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	if err := c.ready(ctx, readyPath); err != nil {
+	if err := c.await(ctx, readyPath); err != nil {
 		c.stop()
 		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	c.pid, c.ready = cmd.Process.Pid, time.Since(started)
+	if pid, since := c.output.programStarted(); pid != 0 {
+		c.pid, c.ready = pid, time.Since(since)
 	}
 	return c, nil
 }
 
-// childEnvironment leaves out the settings of a Mandate that is installed here.
+// childEnvironment leaves out the settings of what is installed here.
 func childEnvironment(environment []string) []string {
-	return slices.DeleteFunc(environment, func(v string) bool { return strings.HasPrefix(v, "MANDATE_") })
+	return slices.DeleteFunc(environment, func(v string) bool {
+		return strings.HasPrefix(v, "MANDATE_") || strings.HasPrefix(v, "CERBOS_") || strings.HasPrefix(v, "OPENFGA_")
+	})
 }
 
-func (c *child) ready(ctx context.Context, path string) error {
+func (c *child) await(ctx context.Context, path string) error {
 	select {
 	case c.address = <-c.output.announced:
 	case <-c.exited:
@@ -144,14 +155,16 @@ func (c *child) stop() {
 type childOutput struct {
 	announced chan string
 
-	mu    sync.Mutex
-	kept  []byte
-	found bool
+	mu      sync.Mutex
+	kept    []byte
+	found   bool
+	program int // that this one runs, see runProgram
+	since   time.Time
 }
 
 func (o *childOutput) Write(p []byte) (int, error) {
 	const most = 16 << 10
-	address := regexp.MustCompile(`address=(127\.0\.0\.1:\d+)\b`)
+	address, program := regexp.MustCompile(`address=(127\.0\.0\.1:\d+)\b`), regexp.MustCompile(`(?m)^program=(\d+)$`)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.kept = append(o.kept, p...)
@@ -161,11 +174,21 @@ func (o *childOutput) Write(p []byte) (int, error) {
 			o.found = true
 			o.announced <- string(m[1])
 		}
+		if m := program.FindSubmatch(o.kept[:lines]); m != nil && o.program == 0 {
+			o.program, _ = strconv.Atoi(string(m[1]))
+			o.since = time.Now()
+		}
 	}
 	if len(o.kept) > most {
 		o.kept = slices.Clone(o.kept[len(o.kept)-most/2:])
 	}
 	return len(p), nil
+}
+
+func (o *childOutput) programStarted() (pid int, at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.program, o.since
 }
 
 func (o *childOutput) last() string {
@@ -179,7 +202,8 @@ func (o *childOutput) last() string {
 type role func(ctx context.Context, args []string) error
 
 func roles() map[string]role {
-	return map[string]role{programRole: runProgram, opaRole: serveOPA, ceilingRole: serveCeiling}
+	return map[string]role{programRole: runProgram, programAtRole: runProgramAt, opaRole: serveOPA,
+		ceilingRole: serveCeiling, writerRole: serveAndWrite}
 }
 
 func playRole(ctx context.Context, serve role, args []string) error {
@@ -197,7 +221,10 @@ func playRole(ctx context.Context, serve role, args []string) error {
 
 func announce(address string) { fmt.Fprintf(os.Stderr, "address=%s\n", address) }
 
-const programRole = "run-program"
+const (
+	programRole   = "run-program"
+	programAtRole = "run-program-at"
+)
 
 // runProgram runs another program, which writes its address itself. It is there so that the program ends also when the
 // benchmark is killed, which it could not notice.
@@ -206,5 +233,15 @@ func runProgram(ctx context.Context, args []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = programStopLimit
 	cmd.Stderr = os.Stderr
-	return cmd.Run()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "program=%d\n", cmd.Process.Pid)
+	return cmd.Wait()
+}
+
+// runProgramAt runs one that listens where it is told and does not say so: at the first argument.
+func runProgramAt(ctx context.Context, args []string) error {
+	announce(args[0])
+	return runProgram(ctx, args[1:])
 }

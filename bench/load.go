@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -22,10 +23,27 @@ const (
 	maxAnswer   = 16 << 20
 )
 
-// exchange is a request as it goes over the wire, and what the body of the answer must contain.
+// exchange is a request as it goes over the wire, and what the body of the answer must contain, in this order.
 type exchange struct {
 	request []byte
-	expect  []byte
+	expect  [][]byte
+	serial  *serial // nil for a request that is sent as it is
+}
+
+// serial is a number with a fixed count of digits in a request, another one each time that it is sent.
+type serial struct {
+	at   int            // place of the digits in the request
+	last *atomic.Uint64 // common to all requests
+}
+
+const serialDigits = 12
+
+func (s *serial) write(request []byte) {
+	n := s.last.Add(1)
+	for i := s.at + serialDigits - 1; i >= s.at; i-- {
+		request[i] = byte('0' + n%10)
+		n /= 10
+	}
 }
 
 // post makes the request. Everything is put together beforehand: the load generator shares the machine with the server,
@@ -46,22 +64,41 @@ type connection struct {
 	net.Conn
 	reader   *bufio.Reader
 	response fasthttp.Response
+	numbered []byte // the request with its own serial: others send the same one at the same time
 }
 
 func (c *connection) do(x exchange) error {
-	if _, err := c.Write(x.request); err != nil {
+	request := x.request
+	if x.serial != nil {
+		c.numbered = append(c.numbered[:0], request...)
+		x.serial.write(c.numbered)
+		request = c.numbered
+	}
+	if _, err := c.Write(request); err != nil {
 		return fmt.Errorf("send a request: %w", err)
 	}
 	if err := c.response.ReadLimitBody(c.reader, maxAnswer); err != nil {
 		return fmt.Errorf("read an answer: %w", err)
 	}
-	if status := c.response.StatusCode(); status != http.StatusOK {
+	if status := c.response.StatusCode(); status != http.StatusOK && status != http.StatusCreated {
 		return fmt.Errorf("answer %d: %.500s", status, c.response.Body())
 	}
-	if !bytes.Contains(c.response.Body(), x.expect) {
-		return fmt.Errorf("the answer lacks %s: %.500s", x.expect, c.response.Body())
+	if lacked, ok := missing(c.response.Body(), x.expect); ok {
+		return fmt.Errorf("the answer lacks %s: %.500s", lacked, c.response.Body())
 	}
 	return nil
+}
+
+// missing is the first part that does not come after those before it.
+func missing(body []byte, expect [][]byte) ([]byte, bool) {
+	for _, part := range expect {
+		at := bytes.Index(body, part)
+		if at < 0 {
+			return part, true
+		}
+		body = body[at+len(part):]
+	}
+	return nil, false
 }
 
 // connect opens connections, which close when ctx ends or by the function returned.

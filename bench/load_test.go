@@ -32,7 +32,7 @@ func TestLoad(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		exchanges = append(exchanges, exchange{post(c.address, mandatePath, "Bearer x", body), []byte(`"decision":true`)})
+		exchanges = append(exchanges, exchange{request: post(c.address, mandatePath, "Bearer x", body), expect: [][]byte{[]byte(`"decision":true`)}})
 	}
 	var answers atomic.Int64
 	err := each(t.Context(), c.address, exchanges, 3, func(_ int, body []byte) error {
@@ -52,7 +52,7 @@ func TestLoad(t *testing.T) {
 	}
 
 	// What is not the expected answer ends the measurement.
-	wrong := append([]exchange{{exchanges[0].request, []byte(`"decision":false`)}}, exchanges...)
+	wrong := append([]exchange{{request: exchanges[0].request, expect: [][]byte{[]byte(`"decision":false`)}}}, exchanges...)
 	if _, err := drive(t.Context(), c.address, wrong, 3, time.Minute); err == nil || !strings.Contains(err.Error(), "lacks") {
 		t.Errorf("an unexpected answer: %v", err)
 	}

@@ -4,6 +4,8 @@
 //	go run ./bench                # every suite
 //	go run ./bench decisions      # some
 //	go run ./bench -short         # small and quick, for CI
+//	go run ./bench scale          # what takes minutes and many GB, and runs only when named
+//	go run ./bench -peers cerbos=/path/to/cerbos,openfga=/path/to/openfga peers
 //
 // Contestants take turns in rounds, so that whatever else the machine does meets all of them, and ratios are made
 // within a round. Results go to the terminal, and as JSON and as a plot to the folder -out.
@@ -64,11 +66,20 @@ type suite struct {
 	name  string
 	about string
 	run   func(ctx context.Context, b *bench) error
+	named bool // runs only when it is named
 }
 
 func suites() []suite {
 	return []suite{
-		{"decisions", "one access decision at a time: over HTTP beside OPA's server and a bare handler, in process beside OPA's library", decisions},
+		{name: "decisions", run: decisions,
+			about: "one access decision at a time: over HTTP beside OPA's server and a bare handler, in process beside OPA's library"},
+		{name: "different", run: different, about: "decisions of which no two are alike, over HTTP beside OPA's server"},
+		{name: "jwt", run: jwt, about: "decisions for callers with access tokens, beside the same with an API key"},
+		{name: "batch", run: batch, about: "100 decisions in one request, beside OPA's server asked for each"},
+		{name: "writes", run: writes, about: "decisions while facts change, beside the same without"},
+		{name: "scale", run: scale, named: true,
+			about: "millions of members: start, memory and decisions, beside fewer members and OPA's server (only when named)"},
+		{name: "peers", run: peers, named: true, about: "the same questions to Cerbos and OpenFGA (only when named, with -peers)"},
 	}
 }
 
@@ -84,7 +95,10 @@ type options struct {
 	Members     int           `json:"members"`
 	Seed        uint64        `json:"seed"`
 
-	out string
+	ScaleMembers int `json:"scale_members"`
+
+	peers map[string]string // programs by name
+	out   string
 }
 
 func parseOptions(args []string, usage io.Writer) (options, error) {
@@ -98,9 +112,14 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&o.Requests, "requests", 10_000, "different requests, taken in turn")
 	flags.IntVar(&o.Orgs, "orgs", 1000, "organizations")
 	flags.IntVar(&o.Members, "members", 100, "members of each organization")
+	flags.IntVar(&o.ScaleMembers, "scale-members", 5_000_000, "members of all organizations together in the suite scale")
+	flags.Func("peers", "programs for the suite peers: cerbos=FILE,openfga=FILE", func(list string) (err error) {
+		o.peers, err = peersNamed(list)
+		return err
+	})
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of facts and requests")
 	flags.StringVar(&o.out, "out", "bench/out", "folder for results.json and results.svg")
-	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20, where not given")
+	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000, where not given")
 	flags.Usage = func() {
 		_, _ = fmt.Fprint(usage, "Usage: go run ./bench [flags] [suite ...]\n\nSuites:\n")
 		for _, s := range suites() {
@@ -132,6 +151,8 @@ func (o *options) shorten(flags *flag.FlagSet) {
 		"requests": func() { o.Requests = 1000 },
 		"orgs":     func() { o.Orgs = 100 },
 		"members":  func() { o.Members = 20 },
+
+		"scale-members": func() { o.ScaleMembers = 20_000 },
 	} {
 		if !given[name] {
 			set()
@@ -142,7 +163,7 @@ func (o *options) shorten(flags *flag.FlagSet) {
 func suitesNamed(names []string) ([]suite, error) {
 	all := suites()
 	if len(names) == 0 {
-		return all, nil
+		return slices.DeleteFunc(all, func(s suite) bool { return s.named }), nil
 	}
 	var chosen []suite
 	for _, name := range names {
@@ -158,6 +179,8 @@ func suitesNamed(names []string) ([]suite, error) {
 	}
 	return chosen, nil
 }
+
+func (o *options) scaleOrgs() int { return o.ScaleMembers / o.Members }
 
 // check keeps a run bounded in time and memory.
 func (o *options) check() error {
@@ -177,6 +200,9 @@ func (o *options) check() error {
 	}
 	if o.Orgs*o.Members > 2_000_000 {
 		return fmt.Errorf("-orgs times -members must be at most 2,000,000")
+	}
+	if orgs := o.scaleOrgs(); orgs < 2 || orgs > 100_000 || o.ScaleMembers > 10_000_000 {
+		return fmt.Errorf("-scale-members must be at most 10,000,000, in 2 to 100,000 organizations of -members each")
 	}
 	if o.Duration < 10*time.Millisecond || o.Duration > time.Minute {
 		return fmt.Errorf("-duration must be between 10ms and 1m")

@@ -74,21 +74,19 @@ func regoSources() (map[string]string, error) {
 	return sources, nil
 }
 
-// startOPA gives OPA the policies and the facts as files.
-func startOPA(ctx context.Context, folder string, sources map[string]string, facts []byte) (*child, error) {
-	data := filepath.Join(folder, "data.json")
-	write := func(name string, text []byte) error {
-		return errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, text, 0o600))
-	}
-	if err := write(data, facts); err != nil {
-		return nil, fmt.Errorf("write the facts for OPA: %w", err)
+// startOPA gives OPA the policies, which it writes to the folder, and the file of the facts.
+func startOPA(ctx context.Context, folder, facts string) (*child, error) {
+	sources, err := regoSources()
+	if err != nil {
+		return nil, err
 	}
 	for name, text := range sources {
-		if err := write(filepath.Join(folder, "policies", filepath.FromSlash(name)), []byte(text)); err != nil {
+		name = filepath.Join(folder, filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
 			return nil, fmt.Errorf("write the policies for OPA: %w", err)
 		}
 	}
-	return startChild(ctx, "OPA server", "/health", opaRole, filepath.Join(folder, "policies"), data)
+	return startChild(ctx, "OPA server", "/health", opaRole, folder, facts)
 }
 
 // opaExchange asks OPA's server what Mandate would ask its engine.
@@ -123,17 +121,24 @@ type regoLibrary struct {
 	inputs []ast.Value
 }
 
-func newRegoLibrary(ctx context.Context, sources map[string]string, facts []byte, inputs [][]byte) (*regoLibrary, error) {
-	var data map[string]any
-	if err := util.UnmarshalJSON(facts, &data); err != nil {
+func newRegoLibrary(ctx context.Context, facts string, inputs [][]byte) (*regoLibrary, error) {
+	text, err := os.ReadFile(facts)
+	if err != nil {
 		return nil, fmt.Errorf("read the facts: %w", err)
+	}
+	var data map[string]any
+	if err := util.UnmarshalJSON(text, &data); err != nil {
+		return nil, fmt.Errorf("read the facts: %w", err)
+	}
+	sources, err := regoSources()
+	if err != nil {
+		return nil, err
 	}
 	settings := []func(*rego.Rego){rego.Query(opaQuery), rego.Store(inmem.NewFromObject(data))}
 	for name, text := range sources {
 		settings = append(settings, rego.Module(name, text))
 	}
 	var l regoLibrary
-	var err error
 	if l.query, err = rego.New(settings...).PrepareForEval(ctx); err != nil {
 		return nil, fmt.Errorf("prepare the query: %w", err)
 	}

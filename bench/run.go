@@ -17,7 +17,8 @@ import (
 type bench struct {
 	options
 	*progress
-	temp   string
+	shared *shared
+	temp   string // of the suite
 	result *suiteResult
 }
 
@@ -52,13 +53,17 @@ func runSuites(ctx context.Context, o options, out, log io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
 	r := results{Started: time.Now().UTC().Truncate(time.Second), Machine: thisMachine(), Options: o, Duration: o.Duration.String()}
+	common := &shared{temp: temp}
 	for _, s := range o.suites {
-		b := &bench{options: o, progress: newProgress(log), temp: filepath.Join(temp, s.name), result: &suiteResult{Name: s.name, About: s.about}}
+		b := &bench{options: o, progress: newProgress(log), shared: common, temp: filepath.Join(temp, "suite-"+s.name), result: &suiteResult{Name: s.name, About: s.about}}
 		if err := os.Mkdir(b.temp, 0o700); err != nil {
 			return fmt.Errorf("make a folder for %s: %w", s.name, err)
 		}
 		if err := s.run(ctx, b); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		if err := os.RemoveAll(b.temp); err != nil {
+			return fmt.Errorf("remove the folder of %s: %w", s.name, err)
 		}
 		r.Suites = append(r.Suites, *b.result)
 	}

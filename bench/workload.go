@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"iter"
 	"math/rand/v2"
 
 	"mandate/directory"
@@ -9,8 +10,16 @@ import (
 
 // workload is the facts and the questions about them that all contestants get.
 type workload struct {
-	file      *directory.File
+	population
+	relations []directory.RelationEntry // what was shared with those who are asked about
 	questions []question
+}
+
+// population is organizations and their members. Each follows from the seed and its number alone, so that millions of
+// them need not be kept to be asked about.
+type population struct {
+	seed          uint64
+	orgs, members int
 }
 
 // question is an AuthZEN evaluation request, as it goes over the wire.
@@ -80,41 +89,83 @@ func asked() []choice[[2]string] {
 	}
 }
 
-// keyID is the API key of the caller, which may ask about everybody.
-const keyID = "bench-gateway"
+// keyID is the API key of the caller, which may ask about everybody, as may the clients.
+const (
+	keyID      = "bench-gateway"
+	keyClients = 100
+)
+
+func clientID(n int) string { return fmt.Sprintf("bench-client-%02d", n) }
 
 // generate makes the same workload for the same arguments. About half of its questions are allowed; the others are
 // denied for lack of a role, of a membership, or because something is suspended, disabled or unknown.
 func generate(seed uint64, orgs, members, questions int) workload {
+	w := workload{population: population{seed, orgs, members}}
 	random := rand.New(rand.NewPCG(seed, 0))
-	w := workload{file: &directory.File{
-		Roles: map[string]directory.RoleEntry{
-			"viewer":  {Permissions: []string{"documents:read"}},
-			"editor":  {Permissions: []string{"documents:read", "documents:write"}},
-			"manager": {Permissions: []string{"documents:*", "reports:read"}},
-			"billing": {Permissions: []string{"invoices:read", "invoices:pay"}},
-			"auditor": {Permissions: []string{"documents:read", "reports:read", "invoices:read"}},
-			"admin":   {Permissions: []string{"*"}},
-		},
-		APIKeys: []directory.APIKeyEntry{{ID: keyID, Kind: directory.BearerKey, Scopes: []string{"decide"}}},
-	}}
-	for org := range orgs {
-		w.file.Orgs = append(w.file.Orgs, generateOrg(random, org, orgs, members))
-		for member := range members {
-			u := directory.UserEntry{ID: userID(org, member), Email: userID(org, member) + "@" + orgID(org) + ".example"}
-			if random.IntN(100) == 0 {
-				u.Status = directory.Disabled
-			}
-			w.file.Users = append(w.file.Users, u)
-		}
-	}
 	for i := range questions {
-		w.ask(random, i, orgs, members)
+		w.ask(random, i)
 	}
 	return w
 }
 
-func generateOrg(random *rand.Rand, org, orgs, members int) directory.OrgEntry {
+// files are the facts in pieces that refer to nothing that comes after them, so that no more than one of them has to be
+// in memory.
+func (w workload) files() iter.Seq[*directory.File] {
+	const pieceMembers = 2000
+	return func(yield func(*directory.File) bool) {
+		more := yield(w.common())
+		piece := func(add func(f *directory.File, org int)) {
+			orgs := max(1, pieceMembers/w.members)
+			for from := 0; from < w.orgs && more; from += orgs {
+				f := &directory.File{}
+				for org := from; org < min(from+orgs, w.orgs); org++ {
+					add(f, org)
+				}
+				more = yield(f)
+			}
+		}
+		piece(func(f *directory.File, org int) {
+			for member := range w.members {
+				f.Users = append(f.Users, w.user(org, member))
+			}
+		})
+		piece(func(f *directory.File, org int) { f.Orgs = append(f.Orgs, w.org(org)) })
+		if more && len(w.relations) > 0 {
+			yield(&directory.File{Relations: w.relations})
+		}
+	}
+}
+
+// common are the tenant's roles, and the callers.
+func (w workload) common() *directory.File {
+	f := &directory.File{
+		Roles:   tenantRoles(),
+		APIKeys: []directory.APIKeyEntry{{ID: keyID, Kind: directory.BearerKey, Scopes: []string{"decide"}}},
+	}
+	for n := range keyClients {
+		f.Clients = append(f.Clients, directory.ClientEntry{ID: clientID(n), Scopes: []string{"decide"},
+			GrantTypes: []string{"client_credentials"}, TokenLifetime: tokenLifetime})
+	}
+	return f
+}
+
+func tenantRoles() map[string]directory.RoleEntry {
+	return map[string]directory.RoleEntry{
+		"viewer":  {Permissions: []string{"documents:read"}},
+		"editor":  {Permissions: []string{"documents:read", "documents:write"}},
+		"manager": {Permissions: []string{"documents:*", "reports:read"}},
+		"billing": {Permissions: []string{"invoices:read", "invoices:pay"}},
+		"auditor": {Permissions: []string{"documents:read", "reports:read", "invoices:read"}},
+		"admin":   {Permissions: []string{"*"}},
+	}
+}
+
+// random is the source of everything about one member, or about the user of the same number.
+func (p population) random(subject uint64, org, member int) *rand.Rand {
+	return rand.New(rand.NewPCG(p.seed, subject<<62|uint64(org)<<32|uint64(member)))
+}
+
+func (p population) org(org int) directory.OrgEntry {
 	entry := directory.OrgEntry{ID: orgID(org), Name: fmt.Sprintf("Organization %d", org),
 		Roles: map[string]directory.RoleEntry{"reviewer": {Permissions: []string{"documents:read", "documents:approve"}}}}
 	if org%40 == 1 { // by number, so that there is one among few organizations too
@@ -123,23 +174,36 @@ func generateOrg(random *rand.Rand, org, orgs, members int) directory.OrgEntry {
 	if org%10 == 0 { // hides the tenant-wide role of the name
 		entry.Roles["editor"] = directory.RoleEntry{Permissions: []string{"documents:write"}}
 	}
-	for member := range members {
-		m := directory.MemberEntry{User: userID(org, member), Roles: draw(random, memberRoles())}
-		if random.IntN(20) == 0 { // a guest, who belongs to another organization
-			m.User = userID((org+1)%orgs, member)
-		}
-		if random.IntN(33) == 0 {
-			m.Status = directory.Suspended
-		}
-		entry.Members = append(entry.Members, m)
+	for member := range p.members {
+		entry.Members = append(entry.Members, p.member(org, member))
 	}
 	return entry
 }
 
+func (p population) member(org, member int) directory.MemberEntry {
+	random := p.random(1, org, member)
+	m := directory.MemberEntry{User: userID(org, member), Roles: draw(random, memberRoles())}
+	if random.IntN(20) == 0 { // a guest, who belongs to another organization
+		m.User = userID((org+1)%p.orgs, member)
+	}
+	if random.IntN(33) == 0 {
+		m.Status = directory.Suspended
+	}
+	return m
+}
+
+func (p population) user(org, member int) directory.UserEntry {
+	u := directory.UserEntry{ID: userID(org, member), Email: userID(org, member) + "@" + orgID(org) + ".example"}
+	if p.random(2, org, member).IntN(100) == 0 {
+		u.Status = directory.Disabled
+	}
+	return u
+}
+
 // ask adds question i: mostly about a member of the organization, sometimes about somebody else or nobody.
-func (w *workload) ask(random *rand.Rand, i, orgs, members int) {
-	org := random.IntN(orgs)
-	member := w.file.Orgs[org].Members[random.IntN(members)].User
+func (w *workload) ask(random *rand.Rand, i int) {
+	org := random.IntN(w.orgs)
+	member := w.member(org, random.IntN(w.members)).User
 	what := draw(random, asked())
 	var q question
 	q.Subject.Type, q.Subject.ID = "user", member
@@ -150,9 +214,9 @@ func (w *workload) ask(random *rand.Rand, i, orgs, members int) {
 	case n < 2:
 		q.Subject.ID = fmt.Sprintf("nobody-%06d", i)
 	case n < 12:
-		q.Subject.ID = userID((org+orgs/2)%orgs, random.IntN(members))
+		q.Subject.ID = userID((org+w.orgs/2)%w.orgs, random.IntN(w.members))
 		if n < 5 { // the resource was shared with them
-			w.file.Relations = append(w.file.Relations, directory.RelationEntry{
+			w.relations = append(w.relations, directory.RelationEntry{
 				Resource: q.Resource.Type + ":" + q.Resource.ID, Relation: "viewer", Subject: "user:" + q.Subject.ID})
 		}
 	}

@@ -57,6 +57,10 @@ type Store interface {
 	Watch(ctx context.Context, after Revision) iter.Seq2[Change, error]
 	// Await returns nil once revision r is visible to View.
 	Await(ctx context.Context, r Revision) error
+	// Newest is the revision at which View begins now.
+	Newest() Revision
+	// Clock tells what has changed since a revision. The store marks it as Clock says.
+	Clock() *Clock
 	// Close waits for the commits in flight and releases the store. Views must be closed before.
 	Close() error
 }

@@ -69,7 +69,7 @@ func (p Place[T]) Get(ctx context.Context, r datastore.Reader) (T, error) {
 	value, err := r.Get(ctx, p.Path)
 	if err != nil {
 		if !errors.Is(err, datastore.ErrNotFound) {
-			err = fmt.Errorf("read %s: %w", p.Path, err)
+			err = fmt.Errorf("read a record: %w", err)
 		}
 		return record, err
 	}

@@ -1,5 +1,6 @@
 // Package engine decides: it compiles Rego policies into an immutable PolicySet and evaluates their decisions over
-// the facts of one snapshot of the datastore, reading only the facts that the policy asks for.
+// the facts of one snapshot of the datastore, reading only the facts that the policy asks for. A decision is
+// remembered for as long as evaluating it again would come to the same (package memo).
 //
 // Every Decision that it returns can be acted upon: whatever goes wrong (a policy that is undefined, malformed, too
 // slow or in conflict with itself, facts that cannot be read) is a denial with a reason that tells an attacker
@@ -23,6 +24,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
+	"mandate/engine/vm"
 )
 
 const (
@@ -40,6 +43,8 @@ type Options struct {
 	// FactsInQueries lets Query answer with facts themselves. It is off by default: the directory holds the e-mail
 	// addresses and relationships of every organization, and no policy stands between Query and its caller.
 	FactsInQueries bool
+	// CheckOneIn is how many evaluations there are for each that Check repeats by OPA's evaluator; none is when zero.
+	CheckOneIn uint64
 	// Now is the clock that policies see; time.Now when nil.
 	Now func() time.Time
 }
@@ -49,6 +54,7 @@ type Engine struct {
 	tenant  datastore.TenantID
 	set     atomic.Pointer[PolicySet]
 	options Options
+	checks  checks
 }
 
 // New returns an engine that decides by set over the facts of tenant.
@@ -62,7 +68,7 @@ func New(tenant datastore.TenantID, set *PolicySet, o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{tenant: tenant, options: o}
+	e := &Engine{tenant: tenant, options: o, checks: checks{waiting: make(chan check, maxWaiting)}}
 	e.set.Store(set)
 	return e
 }
@@ -73,16 +79,39 @@ func (e *Engine) Policies() *PolicySet { return e.set.Load() }
 // Swap makes set decide from the next call on. Evaluations under way finish by the set that they began with.
 func (e *Engine) Swap(set *PolicySet) { e.set.Store(set) }
 
-// Decide evaluates the decision at p over the facts of view. The input is the JSON text of the whole input document.
+// Decide evaluates the decision at p over the facts of r, or remembers it. The input is the JSON text of the whole input
+// document.
 //
 // The Decision is always usable. The error beside it is nil when the policy has decided or is undefined, the error
 // of ctx when that has ended, and otherwise an *EvaluationError.
-func (e *Engine) Decide(ctx context.Context, view datastore.View, p Point, input []byte) (Decision, error) {
-	ev, err := e.begin(view, input)
-	if err != nil {
-		return ev.deny(err), err
+func (e *Engine) Decide(ctx context.Context, r *memo.Reading, p Point, input []byte) (*Decision, error) {
+	return e.Ask(ctx, r, p, input, func(*memo.Reading) ([]byte, error) { return input, nil })
+}
+
+// Ask decides as Decide does, but the input is made only when the decision is not remembered. The question names
+// it: what makes the input may depend on nothing but the question and what it reads through the Reading that it is given.
+// When it fails, there is no Decision, and its error is returned.
+func (e *Engine) Ask(ctx context.Context, r *memo.Reading, p Point, question []byte, input func(*memo.Reading) ([]byte, error)) (*Decision, error) {
+	set := e.set.Load()
+	decisions := memo.Table[*Decision]{Kind: "decision"}
+	var memory [2048]byte
+	asked := memo.Part(memo.Part(memo.Part(memo.Part(decisions.Ask(memory[:]), e.tenant), set.revision), p), question)
+	if set.distrusted.Load() {
+		asked = append(asked, "by OPA"...)
 	}
-	return ev.decide(ctx, p)
+	return decisions.Get(r, memo.KeyOf(asked), func(r *memo.Reading) (*Decision, error) {
+		text, err := input(r)
+		if err != nil {
+			return nil, err
+		}
+		ev, err := e.begin(set, r, text)
+		if err != nil {
+			return ev.deny(err), err
+		}
+		d, err := ev.decide(ctx, p, e.options.EvaluationLimit)
+		e.offer(ev, p, text, d, err)
+		return d, err
+	})
 }
 
 // evaluation is what the evaluations of one request have in common, so that they agree: one policy set, one
@@ -91,35 +120,43 @@ type evaluation struct {
 	engine *Engine
 	set    *PolicySet
 	facts  *facts
-	input  *ast.Term
+	input  ast.Value // nil when there is none
 	now    time.Time
+	byOPA  bool // not by Mandate's own machine
+	// volatile says that the present time or randomness was used.
+	volatile bool
 }
 
-func (e *Engine) begin(view datastore.View, input []byte) (*evaluation, error) {
+func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte) (*evaluation, error) {
 	ev := &evaluation{
 		engine: e,
-		set:    e.set.Load(),
-		facts:  newFacts(view, e.tenant, e.options.ScanLimit),
+		set:    set,
+		facts:  newFacts(r, e.tenant, e.options.ScanLimit),
 		now:    e.options.Now(),
+		byOPA:  set.program == nil || set.distrusted.Load(),
 	}
 	if input == nil {
 		return ev, nil
 	}
-	value, err := parseJSON(input)
-	if err != nil {
+	var err error
+	if ev.input, err = parseJSON(input); err != nil {
 		return ev, &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("read input: %w", err)}
 	}
-	ev.input = ast.NewTerm(value)
 	return ev, nil
 }
 
-func (ev *evaluation) decide(ctx context.Context, p Point) (Decision, error) {
+func (ev *evaluation) decide(ctx context.Context, p Point, limit time.Duration) (*Decision, error) {
 	query, ok := ev.set.points[p]
 	if !ok {
 		err := &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("there is no decision at %q", p)}
 		return ev.deny(err), err
 	}
-	value, err := ev.run(ctx, query, ev.engine.options.EvaluationLimit, nil)
+	value, err := ev.within(ctx, limit, func(d *deadline) (ast.Value, error) {
+		if ev.byOPA {
+			return ev.reference(ctx, d, query, nil)
+		}
+		return ev.execute(ctx, d, p)
+	})
 	if err != nil {
 		return ev.deny(err), err
 	}
@@ -134,32 +171,63 @@ func (ev *evaluation) decide(ctx context.Context, p Point) (Decision, error) {
 	return ev.stamp(d), nil
 }
 
-// run evaluates query for at most limit and returns the value of its result, nil when it is undefined.
-func (ev *evaluation) run(ctx context.Context, query ast.Body, limit time.Duration, tracer topdown.QueryTracer) (value ast.Value, err error) {
+// within evaluates for at most limit. A nil value is an undefined one.
+func (ev *evaluation) within(ctx context.Context, limit time.Duration, evaluate func(*deadline) (ast.Value, error)) (value ast.Value, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	cancel := topdown.NewCancel()
-	timer := time.AfterFunc(limit, cancel.Cancel)
-	defer timer.Stop()
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, cancel.Cancel)
-		defer stop()
-	}
+	d := newDeadline(ctx, limit)
 	// An evaluator that panics on some input must cost one denial, not the service.
 	defer func() {
 		if r := recover(); r != nil {
 			value, err = nil, &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
 		}
 	}()
+	ev.facts.cancel = d
+	value, err = evaluate(d)
+	switch late := d.look(); {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case late:
+		// Also when a builtin that cannot be interrupted still came to an end: late is late, however it ended.
+		return nil, &EvaluationError{Kind: PolicyTimeout, Err: fmt.Errorf("evaluation took longer than %v", limit)}
+	case err != nil:
+		return nil, evaluationError(err)
+	}
+	return value, nil
+}
 
-	ev.facts.cancel = cancel
+// execute evaluates the decision at p by Mandate's machine.
+func (ev *evaluation) execute(ctx context.Context, d *deadline, p Point) (ast.Value, error) {
+	outcome, err := ev.set.program.Run(ctx, plan(p), &vm.Environment{Input: ev.input, Data: ev.facts.root(ctx), Now: ev.now, Cancel: d})
+	ev.used(outcome.Volatile)
+	if failed := (*topdown.Error)(nil); errors.As(err, &failed) && failed.Code != topdown.CancelErr {
+		// OPA's evaluator passes over rules that its index excludes, and so perhaps over this error.
+		return ev.reference(ctx, d, ev.set.points[p], nil)
+	}
+	if err != nil || len(outcome.Results) == 0 {
+		return nil, err
+	}
+	return outcome.Results[0].Value("result"), nil
+}
+
+// reference evaluates query by OPA's own evaluator.
+func (ev *evaluation) reference(ctx context.Context, d *deadline, query ast.Body, tracer topdown.QueryTracer) (value ast.Value, err error) {
+	ev.used(ev.set.volatile)
+	var input *ast.Term
+	if ev.input != nil {
+		value, err := forced(ev.input)
+		if err != nil {
+			return nil, fmt.Errorf("read input: %w", err)
+		}
+		input = ast.NewTerm(value)
+	}
 	q := topdown.NewQuery(query).
 		WithCompiler(ev.set.compiler).
 		WithStore(ev.facts).
-		WithInput(ev.input).
+		WithInput(input).
 		WithTime(ev.now).
-		WithCancel(cancel).
+		WithCancel(d).
 		WithMetrics(metrics.NoOp())
 	if tracer != nil {
 		// Without the index every rule is tried, so that it can be said of each why it did not hold.
@@ -169,16 +237,15 @@ func (ev *evaluation) run(ctx context.Context, query ast.Body, limit time.Durati
 		value = r[resultVar].Value
 		return nil
 	})
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case cancel.Cancelled():
-		// Also when a builtin that cannot be interrupted still came to an end: late is late, however it ended.
-		return nil, &EvaluationError{Kind: PolicyTimeout, Err: fmt.Errorf("evaluation took longer than %v", limit)}
-	case err != nil:
-		return nil, evaluationError(err)
+	return value, err
+}
+
+// used notes whether the evaluation has used something that is another thing each time.
+func (ev *evaluation) used(volatile bool) {
+	if volatile {
+		ev.volatile = true
+		ev.facts.reading.Volatile()
 	}
-	return value, nil
 }
 
 // evaluationError tells the failures of the facts from those of the policy.
@@ -193,7 +260,7 @@ func evaluationError(err error) error {
 }
 
 // deny is the denial that answers a failed evaluation.
-func (ev *evaluation) deny(err error) Decision {
+func (ev *evaluation) deny(err error) *Decision {
 	kind := PolicyTimeout // the caller's own deadline
 	if failed := (*EvaluationError)(nil); errors.As(err, &failed) {
 		kind = failed.Kind
@@ -201,8 +268,8 @@ func (ev *evaluation) deny(err error) Decision {
 	return ev.stamp(denied(kind))
 }
 
-func (ev *evaluation) stamp(d Decision) Decision {
+func (ev *evaluation) stamp(d *Decision) *Decision {
 	d.PolicyRevision = ev.set.revision
-	d.DataRevision = ev.facts.view.Revision()
+	d.members = d.AppendMembers(nil)
 	return d
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
-	"mandate/datastore"
+	"mandate/datastore/memo"
 )
 
 // explanationFactor is how much longer than a decision its explanation may take: tracing costs, and tries rules that
@@ -17,7 +17,7 @@ const explanationFactor = 20
 
 // Explanation says why a decision is as it is.
 type Explanation struct {
-	Decision Decision
+	Decision *Decision
 	Rules    []RuleTrace // in the order in which they were first tried
 	Facts    []FactRead  // in the order in which they were first read
 }
@@ -54,17 +54,19 @@ type FactRead struct {
 // Explain decides as Decide does, and says which rules held, which did not, and which facts that rests on. The
 // Explanation is usable as far as it goes, whatever the error: the one that Decide returns, or that of the
 // second evaluation, which is traced.
-func (e *Engine) Explain(ctx context.Context, view datastore.View, p Point, input []byte) (Explanation, error) {
-	ev, err := e.begin(view, input)
+func (e *Engine) Explain(ctx context.Context, r *memo.Reading, p Point, input []byte) (Explanation, error) {
+	ev, err := e.begin(e.set.Load(), r, input)
 	if err != nil {
 		return Explanation{Decision: ev.deny(err)}, err
 	}
 	ev.facts.recording = true
-	decision, err := ev.decide(ctx, p)
+	decision, err := ev.decide(ctx, p, e.options.EvaluationLimit)
 	rules := tracer{byRule: make(map[*ast.Rule]*tried), byQuery: make(map[uint64]*tried)}
 	if query, ok := ev.set.points[p]; ok && ctx.Err() == nil {
 		ev.facts.budget = e.options.ScanLimit // rules that the decision passed over may scan too
-		_, traceErr := ev.run(ctx, query, explanationFactor*e.options.EvaluationLimit, &rules)
+		_, traceErr := ev.within(ctx, explanationFactor*e.options.EvaluationLimit, func(d *deadline) (ast.Value, error) {
+			return ev.reference(ctx, d, query, &rules)
+		})
 		if err == nil {
 			err = traceErr
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"mandate/datastore/memo"
 )
 
 func TestExplain(t *testing.T) {
@@ -47,7 +49,7 @@ func TestExplain(t *testing.T) {
 		}},
 	} {
 		for range 5 { // always in the same order
-			x, err := e.Explain(t.Context(), v, Access, request(test.sub, "documents:read", test.org))
+			x, err := e.Explain(t.Context(), memo.Over(v), Access, request(test.sub, "documents:read", test.org))
 			if err != nil || x.Decision.Allow != test.allow {
 				t.Fatalf("%+v, %v", x.Decision, err)
 			}
@@ -119,7 +121,7 @@ strong(role) if role == "admin"
 			`data.mandate.access.decision access.rego:3 default`,
 		},
 	} {
-		x, err := e.Explain(t.Context(), v, Access, []byte(input))
+		x, err := e.Explain(t.Context(), memo.Over(v), Access, []byte(input))
 		if err != nil || x.Decision.Allow {
 			t.Fatalf("%+v, %v", x.Decision, err)
 		}
@@ -134,27 +136,27 @@ func TestExplainScan(t *testing.T) {
 		not data.vendors.x.y
 		count(data.roles) == 2
 	}`)), patient())
-	x, err := e.Explain(t.Context(), viewOf(t, exampleFacts()), Access, []byte(`{}`))
+	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, exampleFacts())), Access, []byte(`{}`))
 	if err != nil || !x.Decision.Allow || len(x.Facts) != 2 {
 		t.Fatalf("%+v, %v", x, err)
 	}
-	if f := x.Facts[1]; f.Path != "vendors/x" || f.Found || f.Value != nil {
+	if f := x.Facts[0]; f.Path != "vendors/x" || f.Found || f.Value != nil {
 		t.Errorf("%s %v %s", f.Path, f.Found, f.Value)
 	}
-	if f := x.Facts[0]; f.Path != "roles" || !f.Found || string(f.Value) != `{"admin":{"permissions":["*"]},"viewer":{"permissions":["documents:read"]}}` {
+	if f := x.Facts[1]; f.Path != "roles" || !f.Found || string(f.Value) != `{"admin":{"permissions":["*"]},"viewer":{"permissions":["documents:read"]}}` {
 		t.Errorf("%s %v %s", f.Path, f.Found, f.Value)
 	}
 }
 
 func TestExplainFails(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy("decision := {\"allow\": true} if data.users.a\ndecision := {\"allow\": false} if not data.users.b")), patient())
-	x, err := e.Explain(t.Context(), viewOf(t, map[string]string{"users/a": "{}"}), Access, []byte(`{}`))
+	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, map[string]string{"users/a": "{}"})), Access, []byte(`{}`))
 	checkDenied(t, x.Decision, PolicyError)
 	failed := (*EvaluationError)(nil)
 	if !errors.As(err, &failed) || len(x.Rules) != 2 || len(x.Facts) != 2 {
 		t.Errorf("%+v, %v", x, err)
 	}
-	x, err = e.Explain(t.Context(), viewOf(t, nil), Access, []byte(`{`))
+	x, err = e.Explain(t.Context(), memo.Over(viewOf(t, nil)), Access, []byte(`{`))
 	checkDenied(t, x.Decision, PolicyError)
 	if err == nil {
 		t.Error("no error")

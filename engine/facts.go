@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -12,7 +11,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
+	"mandate/engine/vm"
 )
 
 // ScanLimitError says that the scans of one evaluation would read more documents than Options.ScanLimit allows.
@@ -40,9 +41,9 @@ type facts struct {
 	storage.PolicyNotSupported
 	storage.WritesNotSupported
 
-	view   datastore.View
-	tenant datastore.TenantID
-	cancel topdown.Cancel
+	reading *memo.Reading
+	tenant  datastore.TenantID
+	cancel  topdown.Cancel
 
 	documents map[datastore.Path]ast.Value // nil for those that are absent
 	scans     []scan
@@ -60,8 +61,8 @@ type scan struct {
 	value  ast.Value // nil when there is nothing below prefix
 }
 
-func newFacts(view datastore.View, tenant datastore.TenantID, limit int) *facts {
-	return &facts{view: view, tenant: tenant, budget: limit, limit: limit}
+func newFacts(r *memo.Reading, tenant datastore.TenantID, limit int) *facts {
+	return &facts{reading: r, tenant: tenant, budget: limit, limit: limit}
 }
 
 // Read returns what policies see at path.
@@ -73,10 +74,13 @@ func (f *facts) Read(ctx context.Context, _ storage.Transaction, path storage.Pa
 	if v == nil {
 		return nil, &storage.Error{Code: storage.NotFoundErr}
 	}
+	if v, err = forced(v); err != nil {
+		return nil, &factsError{fmt.Errorf("parse a fact: %w", err)}
+	}
 	return v, nil
 }
 
-// lookup returns nil for what is absent.
+// lookup returns nil for what is absent, and may return a vm.Lazy.
 func (f *facts) lookup(ctx context.Context, segments []string) (ast.Value, error) {
 	if len(segments) == 0 {
 		return f.all(ctx)
@@ -94,7 +98,7 @@ func (f *facts) lookup(ctx context.Context, segments []string) (ast.Value, error
 	if err != nil {
 		return nil, err
 	}
-	return find(document, segments[depth:]), nil
+	return find(document, segments[depth:])
 }
 
 // all is the whole data document.
@@ -120,7 +124,7 @@ func (f *facts) anyDepth(ctx context.Context, segments []string) (ast.Value, err
 			return nil, err
 		}
 		if document != nil {
-			return find(document, segments[depth:]), nil
+			return find(document, segments[depth:])
 		}
 	}
 	return f.interior(ctx, segments)
@@ -135,27 +139,50 @@ func (f *facts) document(ctx context.Context, segments []string) (ast.Value, err
 	if v, ok := f.documents[p]; ok {
 		return v, nil
 	}
-	if v, ok := f.scanned(p, segments); ok {
-		return v, nil
+	if v, known, err := f.scanned(p, segments); known {
+		return v, err
 	}
-	var v ast.Value
-	text, err := f.view.Get(ctx, p)
-	if err != nil && !errors.Is(err, datastore.ErrNotFound) {
-		return nil, &factsError{fmt.Errorf("read fact %s: %w", p, err)}
-	}
-	if err == nil {
-		if v, err = parseJSON(text); err != nil {
-			return nil, &factsError{fmt.Errorf("parse fact %s: %w", p, err)}
-		}
+	read, err := documentAt(ctx, f.reading, p)
+	if err != nil {
+		return nil, &factsError{err}
 	}
 	if f.documents == nil {
 		f.documents = make(map[datastore.Path]ast.Value)
 	}
-	f.documents[p] = v
+	f.documents[p] = read.value
 	if f.recording {
-		f.reads = append(f.reads, FactRead{Path: p.String(), Found: v != nil, Value: text})
+		f.reads = append(f.reads, FactRead{Path: p.String(), Found: read.value != nil, Value: read.text})
 	}
-	return v, nil
+	return read.value, nil
+}
+
+// document is a parsed fact. Its value is nil where there is none.
+type document struct {
+	text  []byte
+	value ast.Value
+}
+
+// Bytes is about what the document takes in memory: parsed, a multiple of its text.
+func (d *document) Bytes() int { return 100 + 10*len(d.text) }
+
+// documentAt reads the document at p, or remembers it, for most decisions share some.
+func documentAt(ctx context.Context, r *memo.Reading, p datastore.Path) (*document, error) {
+	documents := memo.Table[*document]{Kind: "document"}
+	var memory [256]byte
+	return documents.Get(r, memo.KeyOf(memo.Part(documents.Ask(memory[:]), p.Key())), func(r *memo.Reading) (*document, error) {
+		text, err := r.Get(ctx, p)
+		if errors.Is(err, datastore.ErrNotFound) {
+			return &document{}, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read a fact: %w", err)
+		}
+		value, err := parseJSON(text)
+		if err != nil {
+			return nil, fmt.Errorf("parse fact %s: %w", p, err)
+		}
+		return &document{text: text, value: value}, nil
+	})
 }
 
 // interior is the object of all documents below the segments.
@@ -164,11 +191,11 @@ func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, err
 	if !p.Valid() {
 		return nil, nil
 	}
-	if v, ok := f.scanned(p, segments); ok {
-		return v, nil
+	if v, known, err := f.scanned(p, segments); known {
+		return v, err
 	}
 	var root node
-	for fact, err := range f.view.Scan(ctx, p, datastore.Path{}) {
+	for fact, err := range f.reading.Scan(ctx, p, datastore.Path{}) {
 		if err != nil {
 			return nil, &factsError{fmt.Errorf("scan facts below %s: %w", p, err)}
 		}
@@ -184,6 +211,9 @@ func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, err
 			continue // no point read would find it either
 		}
 		document, err := parseJSON(fact.Value)
+		if err == nil {
+			document, err = forced(document)
+		}
 		if err != nil {
 			return nil, &factsError{fmt.Errorf("parse fact %s: %w", fact.Path, err)}
 		}
@@ -208,34 +238,58 @@ func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, err
 }
 
 // scanned answers from the scans made before, which also know what is absent.
-func (f *facts) scanned(p datastore.Path, segments []string) (ast.Value, bool) {
+func (f *facts) scanned(p datastore.Path, segments []string) (v ast.Value, known bool, err error) {
 	for _, s := range f.scans {
 		if p == s.prefix || p.Below(s.prefix) {
-			return find(s.value, segments[s.depth:]), true
+			v, err := find(s.value, segments[s.depth:])
+			return v, true, err
 		}
 	}
-	return nil, false
+	return nil, false, nil
 }
 
 // find descends into a value; nil when there is nothing at the segments.
-func find(v ast.Value, segments []string) ast.Value {
+func find(v ast.Value, segments []string) (ast.Value, error) {
 	for _, s := range segments {
-		var t *ast.Term
+		var key ast.Value
 		switch at := v.(type) {
+		case vm.Lazy:
+			if key = ast.String(s); at.IsArray() {
+				key = index(s)
+			}
+			part, err := at.Get(key)
+			if err != nil {
+				return nil, &factsError{fmt.Errorf("parse a fact: %w", err)}
+			}
+			v = part
+			continue
 		case ast.Object:
-			t = at.Get(ast.InternedTerm(s))
+			v = valueOf(at.Get(ast.InternedTerm(s)))
+			continue
 		case *ast.Array:
-			// Only "7" is the index 7: "+7" and "07" are no numbers in JSON.
-			if i, err := strconv.Atoi(s); err == nil && i >= 0 && i < at.Len() && strconv.Itoa(i) == s {
-				t = at.Elem(i)
+			if n, ok := index(s).(ast.Number); ok {
+				v = valueOf(at.Get(ast.NewTerm(n)))
+				continue
 			}
 		}
-		if t == nil {
-			return nil
-		}
-		v = t.Value
+		return nil, nil
 	}
-	return v
+	return v, nil
+}
+
+func valueOf(t *ast.Term) ast.Value {
+	if t == nil {
+		return nil
+	}
+	return t.Value
+}
+
+// index is the number that a segment is of an array: only "7" is the index 7, for "+7" and "07" are no numbers in JSON.
+func index(segment string) ast.Value {
+	if i, err := strconv.Atoi(segment); err == nil && i >= 0 && strconv.Itoa(i) == segment {
+		return ast.Number(segment)
+	}
+	return ast.NullValue
 }
 
 // node is an interior node of the data document while a scan builds it, or a document.
@@ -271,14 +325,6 @@ func (n *node) value() ast.Value {
 		pairs = append(pairs, [2]*ast.Term{ast.InternedTerm(s), ast.NewTerm(child.value())})
 	}
 	return ast.NewObject(pairs...)
-}
-
-func encodeJSON(v ast.Value) (json.RawMessage, error) {
-	x, err := ast.JSON(v)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(x)
 }
 
 func (f *facts) NewTransaction(context.Context, ...storage.TransactionParams) (storage.Transaction, error) {

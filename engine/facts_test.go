@@ -11,6 +11,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
+
+	"mandate/datastore/memo"
 )
 
 // A decision costs the same reads, and no scan, however many organizations there are.
@@ -23,7 +25,7 @@ func TestDecideReadsOnlyWhatItNeeds(t *testing.T) {
 			documents[fmt.Sprintf("orgs/org-%d/members/alice", i)] = `{"status":"active","roles":["admin"]}`
 		}
 		v := viewOf(t, documents)
-		d, err := New(tenant, set, patient()).Decide(t.Context(), v, Access, request("alice", "documents:read", "acme"))
+		d, err := New(tenant, set, patient()).Decide(t.Context(), memo.Over(v), Access, request("alice", "documents:read", "acme"))
 		if err != nil || !d.Allow {
 			t.Fatal(d, err)
 		}
@@ -75,7 +77,7 @@ func TestReadsOfRules(t *testing.T) {
 		v.gets.Store(0)
 		v.scans.Store(0)
 		e := New(tenant, compiled(t, accessPolicy(`decision := {"allow": true} if { `+test.rules+` }`)), patient())
-		d, err := e.Decide(t.Context(), v, Access, []byte(`{"o":"acme","u":"alice","k":"maintenance"}`))
+		d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{"o":"acme","u":"alice","k":"maintenance"}`))
 		if err != nil || !d.Allow {
 			t.Errorf("%s: %v, %v", test.rules, d.Reasons, err)
 		}
@@ -93,7 +95,7 @@ func TestReadsOfRuleIndex(t *testing.T) {
 		decision := {"allow": false} if data.custom.mode == "half"
 	`)), patient())
 	v := viewOf(t, map[string]string{"custom/mode": `"open"`})
-	d, err := e.Decide(t.Context(), v, Access, []byte(`{}`))
+	d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{}`))
 	if err != nil || !d.Allow || v.gets.Load() != 1 || v.scans.Load() != 0 {
 		t.Error(d, err, v.gets.Load(), v.scans.Load())
 	}
@@ -144,7 +146,7 @@ func TestFactsLookup(t *testing.T) {
 		{[]string{"system", "x"}, ""},
 		{[]string{"", "x"}, ""},
 	} {
-		f := newFacts(v, tenant, 1000)
+		f := newFacts(memo.Over(v), tenant, 1000)
 		f.cancel = topdownCancel{}
 		got, err := f.Read(t.Context(), nil, test.path)
 		if test.want == "" {
@@ -170,10 +172,10 @@ func (topdownCancel) Cancelled() bool { return false }
 func TestScanLimit(t *testing.T) {
 	v := viewOf(t, exampleFacts())
 	set := compiled(t, accessPolicy(`decision := {"allow": true} if { count(data.orgs.acme.members) == 4; count(data.roles) == 2 }`))
-	if d, err := New(tenant, set, Options{ScanLimit: 6, EvaluationLimit: time.Minute}).Decide(t.Context(), v, Access, []byte(`{}`)); !d.Allow {
+	if d, err := New(tenant, set, Options{ScanLimit: 6, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), Access, []byte(`{}`)); !d.Allow {
 		t.Error("at the limit:", err)
 	}
-	d, err := New(tenant, set, Options{ScanLimit: 5, EvaluationLimit: time.Minute}).Decide(t.Context(), v, Access, []byte(`{}`))
+	d, err := New(tenant, set, Options{ScanLimit: 5, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), Access, []byte(`{}`))
 	checkDenied(t, d, PolicyLimit)
 	limit := (*ScanLimitError)(nil)
 	if !errors.As(err, &limit) || limit.Prefix != "roles" || limit.Limit != 5 {
@@ -182,7 +184,7 @@ func TestScanLimit(t *testing.T) {
 }
 
 func TestFactsAreReadOnly(t *testing.T) {
-	f := newFacts(viewOf(t, nil), tenant, 1)
+	f := newFacts(memo.Over(viewOf(t, nil)), tenant, 1)
 	if err := f.Write(t.Context(), nil, storage.AddOp, storage.Path{"users", "x"}, 1); err == nil {
 		t.Error("written")
 	}

@@ -13,10 +13,12 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"mandate/directory"
+	"mandate/engine/vm"
 )
 
 // A policy set is small; these bounds keep a folder chosen by mistake from filling the memory.
@@ -27,11 +29,18 @@ const (
 
 const resultVar = ast.Var("result")
 
-// PolicySet is a compiled set of policies. It never changes and is safe for concurrent use.
+// PolicySet is a compiled set of policies. What it decides never changes, and it is safe for concurrent use.
 type PolicySet struct {
 	revision string
 	compiler *ast.Compiler
 	points   map[Point]ast.Body
+	// volatile says that a rule of the set uses the present time or randomness.
+	volatile bool
+	// program is what Mandate's machine runs; nil when it refuses the set, so that OPA's evaluator decides.
+	program   *vm.Program
+	unplanned error
+	// distrusted is set once a decision of the program was found to differ from OPA's.
+	distrusted atomic.Bool
 }
 
 // Revision is the hash of the set's content, its tests included.
@@ -205,7 +214,8 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 	if compiler.Compile(production); compiler.Failed() {
 		return nil, refuse(problemsOf(compiler.Errors)...)
 	}
-	set := &PolicySet{revision: revisionOf(files), compiler: compiler, points: make(map[Point]ast.Body)}
+	set := &PolicySet{revision: revisionOf(files), compiler: compiler, points: make(map[Point]ast.Body),
+		volatile: slices.ContainsFunc(compiler.Required.Builtins, isVolatile)}
 	for _, p := range []Point{Access, Tokens, Manage} {
 		ref := dataRef(append(strings.Split(string(p), "/"), "decision"))
 		if !defines(compiler, ref) {
@@ -219,8 +229,34 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 	if err := runTests(ctx, all); err != nil {
 		return nil, err
 	}
-	return set, nil
+	return set, set.plan(ctx, production)
 }
+
+// plan makes the program of the set, or says why it has none.
+func (s *PolicySet) plan(ctx context.Context, modules map[string]*ast.Module) error {
+	var plans []string
+	for p := range s.points {
+		plans = append(plans, plan(p))
+	}
+	slices.Sort(plans)
+	policy, err := vm.Plan(ctx, modules, capabilities(), plans)
+	if err == nil {
+		s.program, err = vm.Compile(policy)
+	}
+	if err == nil && s.program.ReplacesData {
+		err = errors.New("a policy puts something into data by \"with\"")
+	}
+	if err != nil {
+		s.program, s.unplanned = nil, err
+	}
+	return ctx.Err()
+}
+
+// plan is the name of the plan of a decision, which is its path.
+func plan(p Point) string { return string(p) + "/decision" }
+
+// Unplanned says why OPA's evaluator makes the decisions of the set; nil when Mandate's own machine does.
+func (s *PolicySet) Unplanned() error { return s.unplanned }
 
 func newCompiler() *ast.Compiler {
 	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 
-	"mandate/datastore"
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -14,15 +16,17 @@ import (
 //
 // It answers with what policies define. Facts, and with them the data document as a whole, are answered only under
 // Options.FactsInQueries; a policy can still define a document that repeats them. Private state is never answered.
-func (e *Engine) Query(ctx context.Context, view datastore.View, path []string, input []byte) (result []byte, defined bool, err error) {
+func (e *Engine) Query(ctx context.Context, r *memo.Reading, path []string, input []byte) (result []byte, defined bool, err error) {
 	if !e.options.FactsInQueries && (len(path) == 0 || slices.Contains(directory.Collections(), path[0])) {
 		return nil, false, nil
 	}
-	ev, err := e.begin(view, input)
+	ev, err := e.begin(e.set.Load(), r, input)
 	if err != nil {
 		return nil, false, err
 	}
-	value, err := ev.run(ctx, queryFor(dataRef(path)), e.options.EvaluationLimit, nil)
+	value, err := ev.within(ctx, e.options.EvaluationLimit, func(d *deadline) (ast.Value, error) {
+		return ev.reference(ctx, d, queryFor(dataRef(path)), nil)
+	})
 	if err != nil || value == nil {
 		return nil, false, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,7 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
-	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/engine"
 )
 
@@ -42,27 +43,6 @@ type evaluationsRequest struct {
 	Options           jsontext.Value `json:"options"`
 }
 
-// evaluationResponse is a Decision (AuthZEN §5.5).
-type evaluationResponse struct {
-	Decision bool            `json:"decision"`
-	Context  responseContext `json:"context"`
-}
-
-type responseContext struct {
-	DecisionID     string             `json:"decision_id"`
-	Reasons        []engine.Reason    `json:"reasons"`
-	Obligations    []any              `json:"obligations"`
-	PolicyRevision string             `json:"policy_revision,omitempty"`
-	DataRevision   datastore.Revision `json:"data_revision"`
-	Error          *itemError         `json:"error,omitempty"`
-}
-
-// itemError says in a batch why one item could not be evaluated (AuthZEN §7.2.1).
-type itemError struct {
-	Status  int    `json:"status"`
-	Message string `json:"message"`
-}
-
 // semantic is an evaluations semantic (AuthZEN §7.1.2.1).
 type semantic string
 
@@ -75,7 +55,7 @@ const (
 // asking is one authenticated request for decisions: all of them are made by one caller on one snapshot.
 type asking struct {
 	*handler
-	view      datastore.View
+	reading   *memo.Reading
 	caller    *authn.Principal
 	passwords int  // subjects given by a Basic credential so far
 	reported  bool // a failed policy has been logged: once for a request is enough
@@ -84,38 +64,54 @@ type asking struct {
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
-	ctx := h.server.base
-	view, err := h.server.store.View(ctx)
-	if err != nil {
-		return fmt.Errorf("open a view: %w", err)
-	}
-	defer view.Close()
-	caller, err := h.tenant.Authn.Authenticate(ctx, view, presented(c, query))
+	r := h.server.memo.Begin()
+	defer r.End()
+	caller, err := h.tenant.Authn.Authenticate(h.server.base, r, presented(c, query))
 	if err != nil {
 		return err
 	}
 	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {
 		return err
 	}
-	return do(&asking{handler: h, view: view, caller: caller})
+	return do(&asking{handler: h, reading: r, caller: caller})
+}
+
+// question begins what a decision is remembered by: who asks, in what way. What is asked must follow as it was sent.
+func (a *asking) question(memory []byte, way string) ([]byte, error) {
+	caller, err := a.caller.JSON()
+	return memo.Part(memo.Part(memory[:0], way), caller), err
 }
 
 func (h *handler) evaluation(c *fiber.Ctx) error {
 	return h.ask(c, refuseQuery, []string{"decide"}, func(a *asking) error {
-		body, err := jsonBody(c)
+		body, err := typedBody(c)
 		if err != nil {
 			return err
 		}
-		var request evaluationRequest
-		if err := json.Unmarshal(body, &request); err != nil {
-			return badRequest("the body is not an evaluation request")
-		}
-		response, err := a.evaluate(a.server.base, request)
-		if err != nil {
-			return err
-		}
-		return writeJSON(c, response)
+		return a.answerOne(c, body)
 	})
+}
+
+// answerOne answers a body that is an evaluation request. It is parsed only when the decision is not remembered.
+func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
+	var memory, response [2048]byte
+	question, err := a.question(memory[:], "evaluation")
+	if err != nil {
+		return err
+	}
+	decision, err := a.evaluate(a.server.base, memo.Part(question, body), func() (request evaluationRequest, err error) {
+		if err := checkObject(body); err != nil {
+			return request, err
+		}
+		if err := json.Unmarshal(body, &request); err != nil {
+			return request, badRequest("the body is not an evaluation request")
+		}
+		return request, nil
+	})
+	if err != nil {
+		return err
+	}
+	return writeText(c, a.appendDecision(response[:0], decision, nil))
 }
 
 func (h *handler) evaluations(c *fiber.Ctx) error {
@@ -133,17 +129,13 @@ func (h *handler) evaluations(c *fiber.Ctx) error {
 			return err
 		}
 		if len(items) == 0 {
-			response, err := a.evaluate(a.server.base, request.evaluationRequest)
-			if err != nil {
-				return err
-			}
-			return writeJSON(c, response)
+			return a.answerOne(c, body)
 		}
-		responses, err := a.evaluateAll(a.server.base, request.evaluationRequest, items, how)
+		response, err := a.evaluateAll(a.server.base, request.evaluationRequest, items, how)
 		if err != nil {
 			return err
 		}
-		return writeJSON(c, map[string]any{"evaluations": responses})
+		return writeText(c, response)
 	})
 }
 
@@ -180,53 +172,74 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 
 // evaluateAll answers each item in order. An item that cannot be evaluated is a denial with its error; the others
 // are answered all the same.
-func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]evaluationResponse, error) {
-	responses := make([]evaluationResponse, 0, len(items))
+func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]byte, error) {
 	inTime, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
-	for _, item := range items {
-		response, err := a.evaluateItem(inTime, defaults, item)
+	question, err := a.question(nil, "item")
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range []jsontext.Value{defaults.Subject, defaults.Action, defaults.Resource, defaults.Context} {
+		question = memo.Part(question, part)
+	}
+	response := append(make([]byte, 0, 512*len(items)), `{"evaluations":[`...)
+	for i, item := range items {
+		decision, err := a.evaluate(inTime, memo.Part(question, item), func() (evaluationRequest, error) { return defaults.with(item) })
 		if err != nil && inTime.Err() != nil && ctx.Err() == nil {
 			err = &requestError{http.StatusServiceUnavailable, "batch_timeout", "the batch took too long: split it"}
 		}
 		var wrong *requestError
 		if errors.As(err, &wrong) {
-			response = a.response(denial(wrong.Code, wrong.Detail))
-			response.Context.Error = &itemError{Status: wrong.Status, Message: wrong.Detail}
+			decision = a.denial(wrong.Code, wrong.Detail)
 		} else if err != nil {
 			return nil, err
 		}
-		responses = append(responses, response)
-		if (how == denyOnFirstDeny && !response.Decision) || (how == permitOnFirstPermit && response.Decision) {
+		if i > 0 {
+			response = append(response, ',')
+		}
+		response = a.appendDecision(response, decision, wrong)
+		if (how == denyOnFirstDeny && !decision.Allow) || (how == permitOnFirstPermit && decision.Allow) {
 			break
 		}
 	}
-	return responses, nil
+	return append(response, "]}"...), nil
 }
 
-func (a *asking) evaluateItem(ctx context.Context, defaults evaluationRequest, item jsontext.Value) (evaluationResponse, error) {
+// with is the request of an item. A member of the item replaces the default as a whole; an unused default is never looked
+// at (AuthZEN §7.1.1).
+func (r *evaluationRequest) with(item jsontext.Value) (evaluationRequest, error) {
 	request := evaluationRequest{}
 	if item.Kind() != '{' || json.Unmarshal(item, &request) != nil {
-		return evaluationResponse{}, badRequest("each of the evaluations must be an object")
+		return request, badRequest("each of the evaluations must be an object")
 	}
-	// A member of the item replaces the default as a whole; an unused default is never looked at (AuthZEN §7.1.1).
 	for _, part := range []struct{ given, fallback *jsontext.Value }{
-		{&request.Subject, &defaults.Subject}, {&request.Action, &defaults.Action},
-		{&request.Resource, &defaults.Resource}, {&request.Context, &defaults.Context},
+		{&request.Subject, &r.Subject}, {&request.Action, &r.Action}, {&request.Resource, &r.Resource}, {&request.Context, &r.Context},
 	} {
 		if *part.given == nil {
 			*part.given = *part.fallback
 		}
 	}
-	return a.evaluate(ctx, request)
+	return request, nil
 }
 
-func (a *asking) response(d engine.Decision) evaluationResponse {
-	if d.PolicyRevision == "" {
-		d.PolicyRevision, d.DataRevision = a.tenant.Engine.Policies().Revision(), a.view.Revision()
+// appendDecision appends a Decision (AuthZEN §5.5), with the error of an item that could not be evaluated. What policies
+// decided is text already.
+func (a *asking) appendDecision(b []byte, d *engine.Decision, wrong *requestError) []byte {
+	b = append(b, `{"decision":`...)
+	b = strconv.AppendBool(b, d.Allow)
+	b = append(b, `,"context":{"decision_id":"`...)
+	b = a.server.decisions.appendNext(b)
+	b = append(b, `",`...)
+	b = d.AppendMembers(b)
+	b = append(b, `,"data_revision":`...)
+	b = strconv.AppendUint(b, uint64(a.reading.Revision()), 10)
+	if wrong != nil {
+		// AuthZEN §7.2.1
+		b = append(b, `,"error":{"status":`...)
+		b = strconv.AppendInt(b, int64(wrong.Status), 10)
+		b = append(b, `,"message":`...)
+		b, _ = jsontext.AppendQuote(b, wrong.Detail) // fails for invalid UTF-8 only
+		b = append(b, '}')
 	}
-	return evaluationResponse{Decision: d.Allow, Context: responseContext{
-		DecisionID: a.server.decisions.next(), Reasons: d.Reasons, Obligations: d.Obligations,
-		PolicyRevision: d.PolicyRevision, DataRevision: d.DataRevision,
-	}}
+	return append(b, "}}"...)
 }

@@ -47,20 +47,29 @@ func rawBody(c *fiber.Ctx) ([]byte, error) {
 // jsonBody returns the body, which is a valid I-JSON object (RFC 7493): the names of its members are unique after
 // unescaping, its text is UTF-8, its numbers fit a double. The slice is the request's own and ends with the handler.
 func jsonBody(c *fiber.Ctx) ([]byte, error) {
-	if mediaType(c) != fiber.MIMEApplicationJSON {
-		return nil, badRequest("the Content-Type must be application/json")
-	}
-	body, err := rawBody(c)
+	body, err := typedBody(c)
 	if err != nil {
 		return nil, err
 	}
+	return body, checkObject(body)
+}
+
+// typedBody returns a body that calls itself JSON.
+func typedBody(c *fiber.Ctx) ([]byte, error) {
+	if !bytes.Equal(c.Request().Header.ContentType(), []byte(fiber.MIMEApplicationJSON)) && mediaType(c) != fiber.MIMEApplicationJSON {
+		return nil, badRequest("the Content-Type must be application/json")
+	}
+	return rawBody(c)
+}
+
+func checkObject(body []byte) error {
 	if err := checkJSON(body); err != nil {
-		return nil, err
+		return err
 	}
 	if body[bytes.IndexFunc(body, notSpace)] != '{' {
-		return nil, badRequest("the body must be a JSON object")
+		return badRequest("the body must be a JSON object")
 	}
-	return body, nil
+	return nil
 }
 
 func notSpace(c rune) bool { return c != ' ' && c != '\t' && c != '\n' && c != '\r' }
@@ -122,9 +131,14 @@ func writeJSON(c *fiber.Ctx, document any) error {
 	if err != nil {
 		return fmt.Errorf("encode the response: %w", err)
 	}
+	return writeText(c, text)
+}
+
+// writeText answers with the JSON text, of which it makes a copy.
+func writeText(c *fiber.Ctx, text []byte) error {
 	c.Status(http.StatusOK)
-	c.Set(fiber.HeaderCacheControl, "no-store")
+	c.Response().Header.Set(fiber.HeaderCacheControl, "no-store")
 	c.Response().Header.SetContentType(fiber.MIMEApplicationJSON)
-	c.Response().SetBodyRaw(text)
+	c.Response().SetBody(text)
 	return nil
 }

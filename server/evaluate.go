@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mandate/authn"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 )
@@ -38,40 +39,50 @@ type policyInput struct {
 // know better why, and says it instead.
 const principalUnknown = "principal_unknown"
 
-// evaluate makes one decision. An error is a *requestError for a request that is not one.
-func (a *asking) evaluate(ctx context.Context, r evaluationRequest) (evaluationResponse, error) {
-	input, refused, err := a.input(ctx, r)
-	if err != nil {
-		return evaluationResponse{}, err
+// evaluate makes one decision, or remembers it. The question is what was asked as it was sent, and read makes the request
+// of it. An error is a *requestError for a request that is not one.
+func (a *asking) evaluate(ctx context.Context, question []byte, read func() (evaluationRequest, error)) (*engine.Decision, error) {
+	var refused *authn.Error
+	decision, err := a.tenant.Engine.Ask(ctx, a.reading, engine.Access, question, func(r *memo.Reading) (input []byte, err error) {
+		request, err := read()
+		if err != nil {
+			return nil, err
+		}
+		if input, refused, err = a.input(ctx, r, request); refused != nil {
+			r.Volatile() // what the policy says without a principal is not the answer
+		}
+		return input, err
+	})
+	if decision == nil {
+		return nil, err
 	}
-	decision, err := a.tenant.Engine.Decide(ctx, a.view, engine.Access, input)
 	if err := a.reportPolicy(ctx, decision, err); err != nil {
-		return evaluationResponse{}, err
+		return nil, err
 	}
 	if refused != nil {
-		decision = aboutCredential(refused, decision)
+		decision = a.aboutCredential(refused, decision)
 	}
-	return a.response(decision), nil
+	return decision, nil
 }
 
 // aboutCredential is the answer about one that is not good: a denial, whatever the policy says without a principal. A caller
 // that may not ask about others hears only that, as it would of a good one; else it could try out credentials here.
-func aboutCredential(refused *authn.Error, undecided engine.Decision) engine.Decision {
+func (a *asking) aboutCredential(refused *authn.Error, undecided *engine.Decision) *engine.Decision {
 	if !undecided.Allow && len(undecided.Reasons) > 0 && undecided.Reasons[0].Code != principalUnknown {
 		return undecided
 	}
 	f, _ := failureOf(refused)
-	return denial(f.code, refused.Detail)
+	return a.denial(f.code, refused.Detail)
 }
 
 // input makes what the policy decides on. When the subject is a credential that is not good, there is no principal in it,
 // and refused says why.
-func (a *asking) input(ctx context.Context, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
+func (a *asking) input(ctx context.Context, reading *memo.Reading, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
 	who, err := r.validate()
 	if err != nil {
 		return nil, nil, err
 	}
-	principal, err := a.principal(ctx, who)
+	principal, err := a.principal(ctx, reading, who)
 	if err != nil && !errors.As(err, &refused) {
 		return nil, nil, err
 	}
@@ -142,9 +153,9 @@ func entity(name string, value jsontext.Value, into any) error {
 }
 
 // principal resolves the subject: the caller itself, a credential that the caller was given, or a named party.
-func (a *asking) principal(ctx context.Context, who subject) (*authn.Principal, error) {
+func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*authn.Principal, error) {
 	if who.Type != subjectCredential {
-		return a.tenant.Authn.Resolve(ctx, a.view, who.Type, who.ID)
+		return a.tenant.Authn.Resolve(ctx, r, who.Type, who.ID)
 	}
 	var properties struct {
 		Authorization string `json:"authorization"`
@@ -178,9 +189,10 @@ func (a *asking) principal(ctx context.Context, who subject) (*authn.Principal, 
 	default:
 		return nil, badRequest("the id of a credential must be caller, authorization or apikey")
 	}
-	return a.tenant.Authn.Authenticate(ctx, a.view, given)
+	return a.tenant.Authn.Authenticate(ctx, r, given)
 }
 
-func denial(code, message string) engine.Decision {
-	return engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}}
+// denial is one that no policy has made.
+func (a *asking) denial(code, message string) *engine.Decision {
+	return &engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}, PolicyRevision: a.tenant.Engine.Policies().Revision()}
 }

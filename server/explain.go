@@ -9,14 +9,23 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 )
 
-// Explained is a decision with the rules and facts that it rests on.
+// Explained is an evaluation response with the rules and facts that the decision rests on.
 type Explained struct {
-	evaluationResponse `json:",inline"`
-	Explanation        *explanation `json:"explanation,omitempty"`
+	Decision bool `json:"decision"`
+	Context  struct {
+		DecisionID     string             `json:"decision_id"`
+		Reasons        []engine.Reason    `json:"reasons"`
+		Obligations    []any              `json:"obligations"`
+		PolicyRevision string             `json:"policy_revision,omitempty"`
+		DataRevision   datastore.Revision `json:"data_revision"`
+	} `json:"context"`
+	Explanation *explanation `json:"explanation,omitempty"`
 }
 
 type explanation struct {
@@ -58,7 +67,7 @@ func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *a
 		return Explained{}, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
-	return (&asking{handler: h, view: view, caller: caller}).explain(ctx, body)
+	return (&asking{handler: h, reading: memo.Over(view), caller: caller}).explain(ctx, body)
 }
 
 func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
@@ -67,25 +76,27 @@ func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	if err := json.Unmarshal(body, &request); err != nil {
 		return explained, badRequest("the body is not an evaluation request")
 	}
-	input, refused, err := a.input(ctx, request)
+	input, refused, err := a.input(ctx, a.reading, request)
 	if err != nil {
 		return explained, err
 	}
-	why, err := a.tenant.Engine.Explain(ctx, a.view, engine.Access, input)
+	why, err := a.tenant.Engine.Explain(ctx, a.reading, engine.Access, input)
 	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
 		return explained, err
 	}
 	if refused != nil {
-		why.Decision = aboutCredential(refused, why.Decision)
+		why.Decision = a.aboutCredential(refused, why.Decision)
 	}
-	explained.evaluationResponse = a.response(why.Decision)
+	if err := json.Unmarshal(a.appendDecision(nil, why.Decision, nil), &explained); err != nil {
+		return explained, fmt.Errorf("explain a decision: %w", err)
+	}
 	explained.Explanation = &explanation{Rules: why.Rules, Facts: why.Facts}
 	return explained, nil
 }
 
 // reportPolicy tells the operator of a policy that could not decide. The decision stands as a denial; the error
 // returned is that of a context that has ended.
-func (a *asking) reportPolicy(ctx context.Context, d engine.Decision, err error) error {
+func (a *asking) reportPolicy(ctx context.Context, d *engine.Decision, err error) error {
 	var failed *engine.EvaluationError
 	if errors.As(err, &failed) {
 		if a.reported {
@@ -93,7 +104,7 @@ func (a *asking) reportPolicy(ctx context.Context, d engine.Decision, err error)
 		}
 		a.reported = true
 		a.server.log.Error("the access policy failed", "tenant", a.tenant.ID, "policy_revision", d.PolicyRevision,
-			"data_revision", d.DataRevision, "error", err)
+			"data_revision", a.reading.Revision(), "error", err)
 		return nil
 	}
 	if err != nil {

@@ -22,6 +22,8 @@ func newIDSource() (idSource, error) {
 	return idSource{prefix: hex.EncodeToString(random[:]) + "-", count: new(atomic.Uint64)}, nil
 }
 
-func (s idSource) next() string {
-	return s.prefix + strconv.FormatUint(s.count.Add(1), 36)
+func (s idSource) next() string { return string(s.appendNext(nil)) }
+
+func (s idSource) appendNext(b []byte) []byte {
+	return strconv.AppendUint(append(b, s.prefix...), s.count.Add(1), 36)
 }

@@ -47,12 +47,9 @@ func (h *handler) oauthMetadata(c *fiber.Ctx) error {
 
 // jwks is the tenant's public keys (RFC 7517).
 func (h *handler) jwks(c *fiber.Ctx) error {
-	view, err := h.server.store.View(h.server.base)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	set, err := h.tenant.Tokens.KeySet(h.server.base, view)
+	r := h.server.memo.Begin()
+	defer r.End()
+	set, err := h.tenant.Tokens.KeySet(h.server.base, r)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 
 	"mandate/authn"
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/tokens"
@@ -58,7 +59,9 @@ func Issuer(publicURL string, t directory.Tenant) string {
 
 // Options of a Server.
 type Options struct {
-	Store     datastore.Store
+	Store datastore.Store
+	// Memo remembers what is computed from the store, for all tenants.
+	Memo      *memo.Memo
 	Tenants   []Tenant
 	BodyLimit int
 	// Connections is how many are served at once. Each may hold a body of BodyLimit before anybody has authenticated.
@@ -70,6 +73,7 @@ type Options struct {
 type Server struct {
 	app       *fiber.App
 	store     datastore.Store
+	memo      *memo.Memo
 	log       *slog.Logger
 	decisions idSource
 	tenants   map[directory.Tenant]*handler
@@ -87,7 +91,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{store: o.Store, log: o.Log, decisions: ids, tenants: map[directory.Tenant]*handler{}}
+	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, decisions: ids, tenants: map[directory.Tenant]*handler{}}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName: "mandate", DisableStartupMessage: true,
@@ -104,7 +108,7 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, s.metrics()
 }
 
 // routes mounts everything of one tenant. Well-known documents go between host and path (RFC 8414 §3.1, AuthZEN §9.2).

@@ -25,6 +25,7 @@ import (
 	"mandate/authn"
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/policies"
@@ -47,6 +48,7 @@ const (
 type running struct {
 	url     string
 	store   datastore.Store
+	memo    *memo.Memo
 	master  *directory.MasterKey
 	engines map[directory.Tenant]*engine.Engine
 	issuers map[directory.Tenant]*tokens.Issuer
@@ -90,12 +92,19 @@ var passwordChecks = sync.OnceValues(func() (*authn.PasswordChecks, error) { ret
 // start serves both tenants until the test ends. What alter makes of them is served instead.
 func start(t testing.TB, alter ...func([]server.Tenant) []server.Tenant) *running {
 	t.Helper()
+	return startBy(t, func(datastore.Store) memo.Clock { return nil }, alter...)
+}
+
+// startBy is start with another clock for what is remembered than the store's own.
+func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...func([]server.Tenant) []server.Tenant) *running {
+	t.Helper()
 	s := &running{log: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
 		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}}
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	store, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
 	must(t, err)
 	s.store = store
+	s.memo = memo.New(store, memo.Options{Bytes: 64 << 20, Now: s.clock.now, Clock: clockOf(store)})
 	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
 	master, err := directory.NewMasterKey([32]byte([]byte("the master key of these tests   ")))
 	must(t, err)
@@ -122,7 +131,7 @@ func start(t testing.TB, alter ...func([]server.Tenant) []server.Tenant) *runnin
 	for _, change := range alter {
 		tenants = change(tenants)
 	}
-	s.server, err = server.New(server.Options{Store: store, Tenants: tenants, BodyLimit: bodyLimit, Log: log})
+	s.server, err = server.New(server.Options{Store: store, Memo: s.memo, Tenants: tenants, BodyLimit: bodyLimit, Log: log})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

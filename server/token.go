@@ -103,18 +103,15 @@ func jsonParameters(body []byte) (parameters, error) {
 // token authenticates the client and issues what the policy allows.
 func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	ctx := h.server.base
-	view, err := h.server.store.View(ctx)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
+	r := h.server.memo.Begin()
+	defer r.End()
 	credentials := presented(c, refuseQuery)
 	credentials.Basic, credentials.Registered = authn.BasicClient, registered
 	if secret := p.get("client_secret"); secret != "" {
 		credentials.Clients = append(credentials.Clients, authn.Pair{
 			ID: directory.NewSecret(p.get("client_id")), Secret: directory.NewSecret(secret)})
 	}
-	client, err := h.tenant.Authn.Authenticate(ctx, view, credentials)
+	client, err := h.tenant.Authn.Authenticate(ctx, r, credentials)
 	if err != nil {
 		return err
 	}
@@ -124,7 +121,7 @@ func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	if id := p.get("client_id"); id != "" && id != client.Subject {
 		return badRequest("client_id is not the client that authenticated")
 	}
-	response, err := h.tenant.Tokens.Issue(ctx, view, client, tokens.Request{
+	response, err := h.tenant.Tokens.Issue(ctx, r, client, tokens.Request{
 		GrantType: p.get("grant_type"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
 		Org: cmp.Or(p.get("org"), p.get("organization")),
 	})

@@ -38,9 +38,9 @@ func (i *Issuer) Sign(typ string, claims jwt.MapClaims) (string, error) {
 }
 
 // KeySet is the tenant's public keys as a JWK Set (RFC 7517 §5).
-func (i *Issuer) KeySet(ctx context.Context, view datastore.View) ([]byte, error) {
+func (i *Issuer) KeySet(ctx context.Context, r datastore.Reader) ([]byte, error) {
 	set := jwk.NewSet()
-	err := i.o.Tenant.SigningKeys(ctx, view, func(kid string, key directory.SigningKey) error {
+	err := i.o.Tenant.SigningKeys(ctx, r, func(kid string, key directory.SigningKey) error {
 		public, err := x509.ParsePKIXPublicKey(key.Public)
 		if err != nil {
 			return fmt.Errorf("signing key %s: %w", kid, err)

@@ -22,6 +22,7 @@ import (
 
 	"mandate/authn"
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 )
@@ -105,36 +106,36 @@ func GrantTypes() []string {
 	return names
 }
 
-// Issue answers a token request of an authenticated client, as of the view. The error is an *Error, or one of the store
+// Issue answers a token request of an authenticated client, as of the reading. The error is an *Error, or one of the store
 // or the context.
-func (i *Issuer) Issue(ctx context.Context, view datastore.View, client *authn.Principal, r Request) (*Response, error) {
-	if r.GrantType == "" {
+func (i *Issuer) Issue(ctx context.Context, r *memo.Reading, client *authn.Principal, q Request) (*Response, error) {
+	if q.GrantType == "" {
 		return nil, &Error{Code: "invalid_request", Description: "the parameter grant_type is missing"}
 	}
-	g, ok := grants()[r.GrantType]
+	g, ok := grants()[q.GrantType]
 	if !ok {
 		return nil, &Error{Code: "unsupported_grant_type", Description: "this grant_type is not supported, use one of: " + strings.Join(GrantTypes(), ", ")}
 	}
-	scopes, err := parseScope(r.Scope)
+	scopes, err := parseScope(q.Scope)
 	if err != nil {
 		return nil, err
 	}
-	audience, err := i.audience(ctx, view, client, r)
+	audience, err := i.audience(ctx, r, client, q)
 	if err != nil {
 		return nil, err
 	}
-	principal, err := g.subject(client, r)
+	principal, err := g.subject(client, q)
 	if err != nil {
 		return nil, err
 	}
-	decision, err := i.decide(ctx, view, policyInput{Principal: principal, Caller: client, Request: policyRequest{
-		GrantType: r.GrantType, Issuer: i.o.Issuer, Audience: audience.value, API: audience.api, Scopes: scopes,
-		Org: r.Org, DefaultLifetime: int64(i.o.Lifetime.Seconds()),
+	decision, err := i.decide(ctx, r, policyInput{Principal: principal, Caller: client, Request: policyRequest{
+		GrantType: q.GrantType, Issuer: i.o.Issuer, Audience: audience.value, API: audience.api, Scopes: scopes,
+		Org: q.Org, DefaultLifetime: int64(i.o.Lifetime.Seconds()),
 	}})
 	if err != nil {
 		return nil, err
 	}
-	return i.sign(principal, client, audience.value, decision)
+	return i.sign(principal, client, audience.value, decision, r.Revision())
 }
 
 // parseScope splits the scope parameter (RFC 6749 §3.3). Nil means that none was asked for.
@@ -159,9 +160,9 @@ type audience struct {
 
 // audience is the one resource server that the token is for. Left out, it is the only one that the client is registered
 // for, or Mandate itself for a client that is registered for none.
-func (i *Issuer) audience(ctx context.Context, view datastore.View, client *authn.Principal, r Request) (audience, error) {
-	asked := r.Audience
-	for _, resource := range r.Resources {
+func (i *Issuer) audience(ctx context.Context, r datastore.Reader, client *authn.Principal, q Request) (audience, error) {
+	asked := q.Audience
+	for _, resource := range q.Resources {
 		if u, err := url.Parse(resource); err != nil || !u.IsAbs() || strings.Contains(resource, "#") {
 			return audience{}, &Error{Code: "invalid_target", Description: "resource must be an absolute URI without a fragment"}
 		}
@@ -171,7 +172,7 @@ func (i *Issuer) audience(ctx context.Context, view datastore.View, client *auth
 		asked = resource
 	}
 	if asked == "" {
-		record, err := i.o.Tenant.Client(client.Subject).Get(ctx, view)
+		record, err := i.o.Tenant.Client(client.Subject).Get(ctx, r)
 		if err != nil {
 			return audience{}, err
 		}
@@ -187,7 +188,7 @@ func (i *Issuer) audience(ctx context.Context, view datastore.View, client *auth
 	if asked == i.o.Issuer {
 		return audience{value: asked}, nil
 	}
-	alias, _, err := i.o.Tenant.Audience(asked).Find(ctx, view)
+	alias, _, err := i.o.Tenant.Audience(asked).Find(ctx, r)
 	return audience{value: asked, api: alias.ID}, err
 }
 
@@ -208,12 +209,12 @@ type policyRequest struct {
 	DefaultLifetime int64    `json:"default_lifetime"`
 }
 
-func (i *Issuer) decide(ctx context.Context, view datastore.View, input policyInput) (engine.Decision, error) {
+func (i *Issuer) decide(ctx context.Context, r *memo.Reading, input policyInput) (*engine.Decision, error) {
 	document, err := json.Marshal(input)
 	if err != nil {
-		return engine.Decision{}, fmt.Errorf("input of the token policy: %w", err)
+		return nil, fmt.Errorf("input of the token policy: %w", err)
 	}
-	decision, err := i.o.Policy.Decide(ctx, view, engine.Tokens, document)
+	decision, err := i.o.Policy.Decide(ctx, r, engine.Tokens, document)
 	if err == nil && decision.Allow {
 		return decision, nil
 	}
@@ -237,7 +238,7 @@ func refusals() []string {
 }
 
 // sign makes the RFC 9068 token.
-func (i *Issuer) sign(principal, client *authn.Principal, audience string, d engine.Decision) (*Response, error) {
+func (i *Issuer) sign(principal, client *authn.Principal, audience string, d *engine.Decision, at datastore.Revision) (*Response, error) {
 	lifetime := d.Lifetime
 	if lifetime < time.Second || lifetime > maxLifetime {
 		return nil, refused(fmt.Errorf("the token policy gave a lifetime of %v, must be between 1s and %v", lifetime, maxLifetime))
@@ -266,7 +267,7 @@ func (i *Issuer) sign(principal, client *authn.Principal, audience string, d eng
 		return nil, err
 	}
 	return &Response{AccessToken: token, TokenType: "Bearer", ExpiresIn: int64(lifetime.Seconds()), Scope: scope,
-		PolicyRevision: d.PolicyRevision, DataRevision: d.DataRevision}, nil
+		PolicyRevision: d.PolicyRevision, DataRevision: at}, nil
 }
 
 // refused is the answer when the policy allowed something that must not be.

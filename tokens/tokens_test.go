@@ -18,6 +18,7 @@ import (
 	"mandate/authn"
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/tokens"
@@ -77,7 +78,7 @@ func (h house) issue(t *testing.T, i *tokens.Issuer) (*tokens.Response, error) {
 	}
 	defer view.Close()
 	client := &authn.Principal{Type: authn.Client, Subject: "sync"}
-	return i.Issue(t.Context(), view, client, tokens.Request{GrantType: "client_credentials"})
+	return i.Issue(t.Context(), memo.Over(view), client, tokens.Request{GrantType: "client_credentials"})
 }
 
 const allowed = `"allow": true, "reasons": [], "obligations": [], "scopes": ["decide"]`
@@ -192,7 +193,7 @@ func TestTokenIsWorthWhatItsClientMayHaveNow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := a.Authenticate(t.Context(), view, authn.Presented{Authorization: []string{"Bearer " + response.AccessToken}})
+		p, err := a.Authenticate(t.Context(), memo.Over(view), authn.Presented{Authorization: []string{"Bearer " + response.AccessToken}})
 		view.Close()
 		if err != nil {
 			t.Fatal(err)

@@ -33,6 +33,7 @@ type config struct {
 	Tenants        map[string]tenantConfig `yaml:"tenants"`
 	Tokens         tokenConfig             `yaml:"tokens"`
 	Limits         limitConfig             `yaml:"limits"`
+	CheckOneIn     uint64                  `yaml:"check_one_in"`
 	Log            logConfig               `yaml:"log"`
 }
 
@@ -60,7 +61,7 @@ type limitConfig struct {
 	Connections          int           `yaml:"connections"`
 	Evaluation           time.Duration `yaml:"evaluation"`
 	PasswordChecksAtOnce int           `yaml:"password_checks_at_once"`
-	MemoryForRemembering any           `yaml:"memory_for_remembering,omitempty"` // no effect yet
+	MemoryForRemembering byteSize      `yaml:"memory_for_remembering"`
 }
 
 type logConfig struct {
@@ -72,8 +73,10 @@ func defaultConfig() *config {
 		Listen: "127.0.0.1:8080", Data: "./mandate-data", History: 24 * time.Hour,
 		Tenants: map[string]tenantConfig{},
 		Tokens:  tokenConfig{AccessLifetime: 10 * time.Minute, ClockLeeway: 30 * time.Second},
-		Limits:  limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2},
-		Log:     logConfig{Level: slog.LevelInfo},
+		Limits: limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2,
+			MemoryForRemembering: 256 << 20},
+		CheckOneIn: 10_000,
+		Log:        logConfig{Level: slog.LevelInfo},
 	}
 }
 
@@ -88,8 +91,8 @@ func (b *byteSize) UnmarshalText(text []byte) error { return b.Set(string(text))
 
 func (b *byteSize) Set(s string) error {
 	n, err := humanize.ParseBytes(s)
-	if err != nil || n > 1<<30 {
-		return fmt.Errorf("%q is not a size such as 1MiB, at most 1GiB", s)
+	if err != nil || n > 1<<40 {
+		return fmt.Errorf("%q is not a size such as 1MiB", s)
 	}
 	*b = byteSize(n)
 	return nil
@@ -114,6 +117,8 @@ func settings(c *config) *pflag.FlagSet {
 	flags.IntVar(&c.Limits.Connections, "limits-connections", c.Limits.Connections, "connections served at once, each of which may hold a body")
 	flags.DurationVar(&c.Limits.Evaluation, "limits-evaluation", c.Limits.Evaluation, "longest evaluation of a policy")
 	flags.IntVar(&c.Limits.PasswordChecksAtOnce, "limits-password-checks-at-once", c.Limits.PasswordChecksAtOnce, "passwords verified at once, 19 MiB each")
+	flags.Var(&c.Limits.MemoryForRemembering, "limits-memory-for-remembering", "memory for decisions, principals, tokens and facts that need not be worked out again; 0 for none")
+	flags.Uint64Var(&c.CheckOneIn, "check-one-in", c.CheckOneIn, "one in so many evaluations is repeated by OPA's evaluator in the background, to check Mandate's own; 0 for none")
 	flags.TextVar(&c.Log.Level, "log-level", c.Log.Level, "debug, info, warn or error")
 	return flags
 }
@@ -218,8 +223,8 @@ func (c *config) complete() error {
 	if c.Tokens.ClockLeeway < 0 || c.Tokens.ClockLeeway > time.Minute {
 		wrong("tokens.clock_leeway must be between 0s and 60s")
 	}
-	if c.Limits.Body < 1<<10 {
-		wrong("limits.body must be at least 1KiB")
+	if c.Limits.Body < 1<<10 || c.Limits.Body > 1<<30 {
+		wrong("limits.body must be between 1KiB and 1GiB")
 	}
 	if c.Limits.Connections < 1 || c.Limits.Connections > 1<<18 {
 		wrong("limits.connections must be between 1 and 262144")
@@ -269,7 +274,6 @@ func (c *config) withoutEffect() []string {
 	for name, value := range map[string]any{
 		"tokens.code_lifetime":    c.Tokens.CodeLifetime,
 		"tokens.refresh_lifetime": c.Tokens.RefreshLifetime, "tokens.refresh_grace": c.Tokens.RefreshGrace,
-		"limits.memory_for_remembering": c.Limits.MemoryForRemembering,
 	} {
 		if value != nil {
 			names = append(names, name)

@@ -248,10 +248,10 @@ tls: {certificate: `+certificate+`, key: server.key}
 tenants:
   default: {directory: directory.yaml}
   staging: {}
-limits: {memory_for_remembering: 256MiB}
+tokens: {code_lifetime: 60s}
 `)
 	p := start(t, dir, "serve", "--config", "mandate.yaml")
-	p.wait(t, `no effect in this version" setting=limits.memory_for_remembering`)
+	p.wait(t, `no effect in this version" setting=tokens.code_lifetime`)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	var metadata struct {
 		Issuer string `json:"issuer"`

@@ -13,6 +13,7 @@ import (
 	"mandate/authn"
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
+	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/policies"
@@ -84,6 +85,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
+	memory := memo.New(s.store, memo.Options{Bytes: int64(c.Limits.MemoryForRemembering)})
 	var tenants []server.Tenant
 	for name, settings := range c.Tenants {
 		id := directory.Tenant(name)
@@ -91,7 +93,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		if err != nil {
 			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
 		}
-		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation})
+		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn})
 		s.engines[id] = decides
 		issuer := server.Issuer(c.PublicURL, id)
 		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides,
@@ -101,6 +103,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 			tenants = append(tenants, tenant)
 			continue
 		}
+		s.following.Go(func() { s.checkDecisions(following, id) })
 		if settings.Policies != "" {
 			s.following.Go(func() { s.followPolicies(following, id, settings.Policies) })
 		}
@@ -114,7 +117,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		}
 		tenants = append(tenants, tenant)
 	}
-	s.server, err = server.New(server.Options{Store: s.store, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections, Log: s.log})
+	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections, Log: s.log})
 	return err
 }
 
@@ -138,6 +141,19 @@ func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, f
 	})
 	if err != nil {
 		s.log.Error("policies are no longer followed", "tenant", tenant, "folder", folder, "error", err)
+	}
+}
+
+// checkDecisions repeats a share of the decisions by OPA's evaluator. What differs is logged with all that it takes to
+// repeat it.
+func (s *service) checkDecisions(ctx context.Context, tenant directory.Tenant) {
+	err := s.engines[tenant].Check(ctx, s.store, func(d engine.Difference) {
+		s.log.Error("a decision differs from that of OPA's evaluator, which decides by these policies from now on; please report it",
+			"tenant", tenant, "decision", d.Point, "policy_revision", d.PolicyRevision, "data_revision", d.DataRevision, "now", d.Now,
+			"input", d.Input, "decided", d.Decided, "wanted", d.Wanted)
+	})
+	if err != nil {
+		s.log.Error("decisions are no longer checked", "tenant", tenant, "error", err)
 	}
 }
 

@@ -60,7 +60,7 @@ func (s *Store) attempt(ctx context.Context, fn func(datastore.Tx) error, retry 
 		return 0, *err
 	}
 	t := &tx{
-		view:   s.viewAt(s.newest()),
+		view:   s.viewAt(s.Newest()),
 		points: make(map[string]struct{}),
 		writes: make(map[string]write),
 	}
@@ -181,7 +181,7 @@ func (s *Store) collect(first *commit) []*commit {
 
 // commitGroup gives each transaction of the group that is still valid the next revision, writes them, each as a Badger
 // transaction of its own so that a crash leaves it whole or not at all, syncs, makes them visible, and only
-// then tells their callers.
+// then tells their callers. The clock is marked before anything is written: see datastore.Clock.
 //
 // A failed write or sync poisons the store. Nobody can say what of the group is on disk, a revision must not be
 // given twice, and after a failed sync the kernel may call pages clean that it never wrote, so that another sync would
@@ -195,7 +195,7 @@ func (s *Store) commitGroup(group []*commit) {
 	if now.Before(s.lastTime) {
 		now = s.lastTime // the log is searched by time
 	}
-	next := s.newest()
+	next := s.Newest()
 	accepted := make([]*commit, 0, len(group))
 	errs := make([]error, len(group))
 	var written sync.WaitGroup
@@ -211,6 +211,7 @@ func (s *Store) commitGroup(group []*commit) {
 			c.outcome <- outcome{err: fmt.Errorf("commit: %w", sizeError(err))}
 			continue
 		}
+		s.clock.Mark(rev, c.writes)
 		written.Add(1)
 		result := &errs[len(accepted)]
 		err := c.txn.CommitAt(uint64(rev), func(err error) {
@@ -240,7 +241,7 @@ func (s *Store) commitGroup(group []*commit) {
 		fail(accepted, err)
 		return
 	}
-	first := s.newest() + 1
+	first := s.Newest() + 1
 	s.lastTime = now
 	s.publish(next)
 	for i, c := range accepted {

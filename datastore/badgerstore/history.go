@@ -43,7 +43,7 @@ func (s *Store) DiscardHistory(ctx context.Context) error {
 // expired returns the newest revision that was committed at or before the cutoff. It is the present floor
 // when only housekeeping has been committed since, so that an idle store does not go on discarding its own discards.
 func (s *Store) expired(ctx context.Context, cutoff time.Time) (datastore.Revision, error) {
-	oldest, newest := s.oldest(), s.newest()
+	oldest, newest := s.oldest(), s.Newest()
 	var failed error
 	after := sort.Search(int(newest-oldest), func(i int) bool {
 		c, err := s.logged(ctx, oldest+1+datastore.Revision(i))

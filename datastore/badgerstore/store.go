@@ -62,6 +62,7 @@ type Store struct {
 
 	published atomic.Uint64
 	floor     atomic.Uint64
+	clock     *datastore.Clock
 
 	changedMu sync.Mutex
 	changed   chan struct{} // closed and replaced whenever published grows
@@ -239,6 +240,7 @@ func (s *Store) recover() ([]datastore.Revision, error) {
 		it.Next()
 	}
 	s.published.Store(uint64(newest))
+	s.clock = datastore.NewClock(newest)
 	s.recent.base = newest
 	s.db.SetDiscardTs(s.floor.Load())
 	return missing, nil
@@ -270,8 +272,11 @@ func (s *Store) isClosed() bool {
 	}
 }
 
-// newest is the revision that views see.
-func (s *Store) newest() datastore.Revision { return datastore.Revision(s.published.Load()) }
+// Newest implements datastore.Store.
+func (s *Store) Newest() datastore.Revision { return datastore.Revision(s.published.Load()) }
+
+// Clock implements datastore.Store.
+func (s *Store) Clock() *datastore.Clock { return s.clock }
 
 // oldest is the first revision that can be viewed. It is never beyond newest.
 func (s *Store) oldest() datastore.Revision { return datastore.Revision(s.floor.Load()) }
@@ -290,7 +295,7 @@ func (s *Store) View(ctx context.Context) (datastore.View, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, fmt.Errorf("view: %w", err)
 	}
-	return s.viewAt(s.newest()), nil
+	return s.viewAt(s.Newest()), nil
 }
 
 // ViewAt implements datastore.Store.
@@ -298,7 +303,7 @@ func (s *Store) ViewAt(ctx context.Context, r datastore.Revision) (datastore.Vie
 	if err := s.ready(ctx); err != nil {
 		return nil, fmt.Errorf("view revision %d: %w", r, err)
 	}
-	if newest := s.newest(); r > newest {
+	if newest := s.Newest(); r > newest {
 		return nil, fmt.Errorf("view revision %d, newest is %d: %w", r, newest, datastore.ErrRevisionAhead)
 	}
 	if oldest := s.oldest(); r < oldest {
@@ -330,7 +335,7 @@ func (s *Store) Await(ctx context.Context, r datastore.Revision) error {
 		changed := s.changed
 		s.changedMu.Unlock()
 		err := s.ready(ctx)
-		if err == nil && s.newest() >= r {
+		if err == nil && s.Newest() >= r {
 			return nil
 		}
 		if err == nil {

@@ -125,8 +125,8 @@ func TestRecoverLostRevisions(t *testing.T) {
 				if c.missing > 0 {
 					newest++ // the repair itself
 				}
-				if s.newest() != newest {
-					t.Errorf("newest is %d, want %d", s.newest(), newest)
+				if s.Newest() != newest {
+					t.Errorf("newest is %d, want %d", s.Newest(), newest)
 				}
 				empty := 0
 				next := datastore.Revision(1)
@@ -401,7 +401,7 @@ func TestGroupIsCheckedAgainstItself(t *testing.T) {
 	p, q, r := benchTenant.Path("dir", "p"), benchTenant.Path("dir", "q"), benchTenant.Path("r")
 	prepare := func(retry bool, fn func(*tx) error) *commit {
 		t.Helper()
-		x := &tx{view: s.viewAt(s.newest()), points: make(map[string]struct{}), writes: make(map[string]write)}
+		x := &tx{view: s.viewAt(s.Newest()), points: make(map[string]struct{}), writes: make(map[string]write)}
 		if err := fn(x); err != nil {
 			t.Fatal(err)
 		}

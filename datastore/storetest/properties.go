@@ -32,6 +32,7 @@ func model(t *testing.T, s suite) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"update":  m.update,
 			"look":    m.look,
+			"clock":   m.compareClock,
 			"watch":   m.watch,
 			"discard": m.discard,
 			"reopen":  m.reopen,
@@ -47,6 +48,7 @@ type machine struct {
 	states []map[datastore.Path]string // by revision
 	times  []time.Time                 // of the revisions from 1 on
 	floor  datastore.Revision          // at least these are gone
+	opened datastore.Revision          // the newest when the store was opened last
 	wrote  []map[datastore.Path]bool   // by revision from 1 on: the paths, true when deleted
 }
 
@@ -251,6 +253,7 @@ func (m *machine) reopen(t *rapid.T) {
 		t.Fatalf("close: %v", err)
 	}
 	m.store = m.suite.reopen(t, m.dir, m.clock)
+	m.opened = m.newest()
 	v, err := m.store.View(t.Context())
 	if err != nil {
 		t.Fatalf("view: %v", err)

@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		{"Scan", scanTests},
 		{"Revisions", revisionTests},
 		{"Snapshots", snapshotTests},
+		{"Clock", clockTests},
 		{"Transactions", transactionTests},
 		{"Contention", contentionTests},
 		{"Limits", limitTests},
