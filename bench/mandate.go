@@ -269,25 +269,25 @@ func (e *mandateEngine) decide(ctx context.Context, i int) (*engine.Decision, er
 		return nil, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
-	return e.engine.Decide(ctx, memo.Over(view), engine.Access, e.inputs[i])
+	return e.engine.Decide(ctx, memo.Over(view), e.engine.Policies(), engine.Access, e.inputs[i])
 }
 
 // decideNew decides on input i as on a question that was never asked before. Facts that other decisions have read
 // are remembered.
 func (e *mandateEngine) decideNew(ctx context.Context, i int) (*engine.Decision, error) {
-	r := e.memo.Begin()
+	r, set := e.engine.Begin(e.memo)
 	defer r.End()
 	e.asked++
 	question := strconv.AppendUint(nil, e.asked, 10)
-	return e.engine.Ask(ctx, r, engine.Access, question, func(*memo.Reading) ([]byte, error) { return e.inputs[i], nil })
+	return e.engine.Ask(ctx, r, set, engine.Access, question, func(*memo.Reading) ([]byte, error) { return e.inputs[i], nil })
 }
 
 // decideAgain authenticates the caller and decides on input i, both as a server that has done so before.
 func (e *mandateEngine) decideAgain(ctx context.Context, i int) (*engine.Decision, error) {
-	r := e.memo.Begin()
+	r, set := e.engine.Begin(e.memo)
 	defer r.End()
 	if _, err := e.authn.Authenticate(ctx, r, e.caller); err != nil {
 		return nil, fmt.Errorf("authenticate the caller: %w", err)
 	}
-	return e.engine.Decide(ctx, r, engine.Access, e.inputs[i])
+	return e.engine.Decide(ctx, r, set, engine.Access, e.inputs[i])
 }

@@ -30,7 +30,7 @@ const maxLifetime = 100 * 365 * 24 * time.Hour
 type Decision struct {
 	Allow       bool
 	Reasons     []Reason
-	Obligations []any
+	Obligations json.RawMessage // a list; nil when there are none
 	Scopes      []string
 	Lifetime    time.Duration
 	Claims      map[string]any // numbers are json.Number
@@ -38,9 +38,8 @@ type Decision struct {
 
 	PolicyRevision string
 
-	obligations []byte // their JSON
-	members     []byte // see AppendMembers
-	bytes       int
+	members []byte // see AppendMembers
+	bytes   int
 }
 
 // AppendMembers appends the reasons, obligations and policy revision as members of a JSON object. That text is made once
@@ -58,10 +57,10 @@ func (d *Decision) AppendMembers(b []byte) []byte {
 		b = append(appendQuoted(append(b, `,"message":`...), r.Message), '}')
 	}
 	b = append(b, `],"obligations":`...)
-	if d.obligations == nil {
+	if d.Obligations == nil {
 		b = append(b, "[]"...)
 	}
-	b = append(b, d.obligations...)
+	b = append(b, d.Obligations...)
 	return appendQuoted(append(b, `,"policy_revision":`...), d.PolicyRevision)
 }
 
@@ -70,8 +69,17 @@ func appendQuoted(b []byte, s string) []byte {
 	return b
 }
 
-// Bytes is about what the decision takes in memory: a multiple of its text.
+// Bytes is about what the decision takes in memory.
 func (d *Decision) Bytes() int { return d.bytes }
+
+// stamp says by which policies the decision was made, after which nobody changes it.
+func (d *Decision) stamp(policies string) *Decision {
+	d.PolicyRevision = policies
+	d.members = d.AppendMembers(nil)
+	// Reasons and obligations are in there twice. Decoded claims take a multiple of their text.
+	d.bytes += 400 + 3*len(d.members) + 50*(len(d.Reasons)+len(d.Scopes))
+	return d
+}
 
 // Reason says in a stable code and in words why a decision is as it is.
 type Reason struct {
@@ -126,7 +134,7 @@ func decisionOf(v ast.Value) (*Decision, error) {
 	if !ok {
 		return nil, fmt.Errorf("is %s, not an object", ast.ValueName(v))
 	}
-	d := &Decision{bytes: 300 + 8*object.StringLength()}
+	d := &Decision{}
 	decided := false
 	err := object.Iter(func(key, value *ast.Term) error {
 		name, ok := key.Value.(ast.String)
@@ -145,14 +153,13 @@ func decisionOf(v ast.Value) (*Decision, error) {
 		case "reasons":
 			d.Reasons, err = list(value.Value, reasonOf)
 		case "obligations":
-			if d.Obligations, err = list(value.Value, ast.JSON); err == nil {
-				d.obligations, err = encodeJSON(value.Value)
-			}
+			d.Obligations, err = obligationsOf(value.Value)
 		case "scopes":
 			d.Scopes, err = list(value.Value, text)
 		case "lifetime":
 			d.Lifetime, err = lifetimeOf(value.Value)
 		case "claims":
+			d.bytes += 10 * value.Value.StringLength()
 			d.Claims, err = claimsOf(value.Value)
 		case "org":
 			d.Org, err = text(value.Value)
@@ -204,6 +211,14 @@ func text(v ast.Value) (string, error) {
 		return "", fmt.Errorf("is %s, not a string", ast.ValueName(v))
 	}
 	return string(s), nil
+}
+
+func obligationsOf(v ast.Value) (json.RawMessage, error) {
+	switch v.(type) {
+	case *ast.Array, ast.Set:
+		return encodeJSON(v)
+	}
+	return nil, fmt.Errorf("is %s, not an array or a set", ast.ValueName(v))
 }
 
 func reasonOf(v ast.Value) (Reason, error) {

@@ -79,20 +79,33 @@ func (e *Engine) Policies() *PolicySet { return e.set.Load() }
 // Swap makes set decide from the next call on. Evaluations under way finish by the set that they began with.
 func (e *Engine) Swap(set *PolicySet) { e.set.Store(set) }
 
-// Decide evaluates the decision at p over the facts of r, or remembers it. The input is the JSON text of the whole input
+// Begin begins a request: the policies that decide, and the newest revision of the facts, both at one instant. Nobody can see
+// new policies with facts from before their swap. End of the Reading must be called.
+func (e *Engine) Begin(m *memo.Memo) (*memo.Reading, *PolicySet) {
+	for {
+		set := e.set.Load()
+		r := m.Begin()
+		if e.set.Load() == set {
+			return r, set
+		}
+		r.End()
+	}
+}
+
+// Decide evaluates the decision of set at p over the facts of r, or remembers it. The input is the JSON text of the whole input
 // document.
 //
 // The Decision is always usable. The error beside it is nil when the policy has decided or is undefined, the error
 // of ctx when that has ended, and otherwise an *EvaluationError.
-func (e *Engine) Decide(ctx context.Context, r *memo.Reading, p Point, input []byte) (*Decision, error) {
-	return e.Ask(ctx, r, p, input, func(*memo.Reading) ([]byte, error) { return input, nil })
+func (e *Engine) Decide(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, input []byte) (*Decision, error) {
+	return e.Ask(ctx, r, set, p, input, func(*memo.Reading) ([]byte, error) { return input, nil })
 }
 
 // Ask decides as Decide does, but the input is made only when the decision is not remembered. The question names
 // it: what makes the input may depend on nothing but the question and what it reads through the Reading that it is given.
 // When it fails, there is no Decision, and its error is returned.
-func (e *Engine) Ask(ctx context.Context, r *memo.Reading, p Point, question []byte, input func(*memo.Reading) ([]byte, error)) (*Decision, error) {
-	set := e.set.Load()
+func (e *Engine) Ask(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, question []byte,
+	input func(*memo.Reading) ([]byte, error)) (*Decision, error) {
 	decisions := memo.Table[*Decision]{Kind: "decision"}
 	var memory [2048]byte
 	asked := memo.Part(memo.Part(memo.Part(memo.Part(decisions.Ask(memory[:]), e.tenant), set.revision), p), question)
@@ -161,14 +174,14 @@ func (ev *evaluation) decide(ctx context.Context, p Point, limit time.Duration) 
 		return ev.deny(err), err
 	}
 	if value == nil {
-		return ev.stamp(denied(PolicyUndefined)), nil
+		return denied(PolicyUndefined).stamp(ev.set.revision), nil
 	}
 	d, err := decisionOf(value)
 	if err != nil {
 		err := &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("decision at %q: %w", p, err)}
 		return ev.deny(err), err
 	}
-	return ev.stamp(d), nil
+	return d.stamp(ev.set.revision), nil
 }
 
 // within evaluates for at most limit. A nil value is an undefined one.
@@ -265,11 +278,5 @@ func (ev *evaluation) deny(err error) *Decision {
 	if failed := (*EvaluationError)(nil); errors.As(err, &failed) {
 		kind = failed.Kind
 	}
-	return ev.stamp(denied(kind))
-}
-
-func (ev *evaluation) stamp(d *Decision) *Decision {
-	d.PolicyRevision = ev.set.revision
-	d.members = d.AppendMembers(nil)
-	return d
+	return denied(kind).stamp(ev.set.revision)
 }

@@ -151,7 +151,7 @@ func TestDecide(t *testing.T) {
 		{"alice", "documents:read", "", false},
 		{strings.Repeat("a", 2000), "documents:read", "acme", false},
 	} {
-		d, err := e.Decide(t.Context(), memo.Over(v), Access, request(test.sub, test.action, test.org))
+		d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, request(test.sub, test.action, test.org))
 		if err != nil {
 			t.Errorf("%s %s in %s: %v", test.sub, test.action, test.org, err)
 		}
@@ -207,7 +207,7 @@ func TestDecideFailures(t *testing.T) {
 				test.input = `{"zero":0}`
 			}
 			start := time.Now()
-			d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(test.input))
+			d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(test.input))
 			if took := time.Since(start); took > 5*time.Second {
 				t.Errorf("it took %v", took)
 			}
@@ -242,7 +242,8 @@ func TestDecideStoreFails(t *testing.T) {
 	} {
 		v := viewOf(t, nil)
 		v.fail = datastore.ErrRevisionGone
-		d, err := New(tenant, compiled(t, accessPolicy(rules)), patient()).Decide(t.Context(), memo.Over(v), Access, []byte(`{"role":"x"}`))
+		e := New(tenant, compiled(t, accessPolicy(rules)), patient())
+		d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{"role":"x"}`))
 		checkDenied(t, d, FactsUnavailable)
 		if !errors.Is(err, datastore.ErrRevisionGone) {
 			t.Errorf("%s: error is %v", rules, err)
@@ -257,7 +258,7 @@ func (panickingView) Get(context.Context, datastore.Path) ([]byte, error) { pani
 
 func TestDecidePanics(t *testing.T) {
 	e := New(tenant, exampleSet(t), patient())
-	d, err := e.Decide(t.Context(), memo.Over(panickingView{viewOf(t, nil)}), Access, request("alice", "documents:read", "acme"))
+	d, err := e.Decide(t.Context(), memo.Over(panickingView{viewOf(t, nil)}), e.Policies(), Access, request("alice", "documents:read", "acme"))
 	checkDenied(t, d, PolicyError)
 	if err == nil || !strings.Contains(err.Error(), "out of order") {
 		t.Error("error is", err)
@@ -277,7 +278,7 @@ func (endlessView) Scan(_ context.Context, prefix, _ datastore.Path) iter.Seq2[d
 func TestDecideEndlessScan(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy(`decision := {"allow": true} if count(data.orgs.acme.members) > 0`)),
 		Options{EvaluationLimit: 20 * time.Millisecond, ScanLimit: math.MaxInt})
-	d, err := e.Decide(t.Context(), memo.Over(endlessView{viewOf(t, nil)}), Access, []byte(`{}`))
+	d, err := e.Decide(t.Context(), memo.Over(endlessView{viewOf(t, nil)}), e.Policies(), Access, []byte(`{}`))
 	checkDenied(t, d, PolicyTimeout)
 	if err == nil {
 		t.Error("no error")
@@ -285,7 +286,7 @@ func TestDecideEndlessScan(t *testing.T) {
 }
 
 func TestDecideUnknownPoint(t *testing.T) {
-	d, err := New(tenant, exampleSet(t), patient()).Decide(t.Context(), memo.Over(viewOf(t, nil)), "mandate/other", []byte(`{}`))
+	d, err := New(tenant, nil, patient()).Decide(t.Context(), memo.Over(viewOf(t, nil)), exampleSet(t), "mandate/other", []byte(`{}`))
 	checkDenied(t, d, PolicyError)
 	if err == nil {
 		t.Error("no error")
@@ -299,7 +300,7 @@ func TestDecideCancelled(t *testing.T) {
 
 	before, cancel := context.WithCancel(t.Context())
 	cancel()
-	d, err := e.Decide(before, memo.Over(v), Access, []byte(`{}`))
+	d, err := e.Decide(before, memo.Over(v), e.Policies(), Access, []byte(`{}`))
 	checkDenied(t, d, PolicyTimeout)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled before: error is %v", err)
@@ -307,7 +308,7 @@ func TestDecideCancelled(t *testing.T) {
 
 	during, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	d, err = e.Decide(during, memo.Over(v), Access, []byte(`{}`))
+	d, err = e.Decide(during, memo.Over(v), e.Policies(), Access, []byte(`{}`))
 	checkDenied(t, d, PolicyTimeout)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("cancelled during: error is %v", err)
@@ -319,11 +320,11 @@ func TestDecideClock(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy(`decision := {"allow": time.clock(time.now_ns())[0] == 12}`)),
 		Options{EvaluationLimit: time.Minute, Now: func() time.Time { return noon }})
 	v := viewOf(t, nil)
-	if d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{}`)); !d.Allow {
+	if d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{}`)); !d.Allow {
 		t.Error("at noon:", d, err)
 	}
 	noon = noon.Add(time.Hour)
-	if d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{}`)); d.Allow {
+	if d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{}`)); d.Allow {
 		t.Error("at one:", d, err)
 	}
 }
@@ -354,7 +355,7 @@ func TestDecideWhileSwapping(t *testing.T) {
 	for range 4 {
 		readers.Go(func() {
 			for range 300 {
-				d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{}`))
+				d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{}`))
 				if err != nil || !d.Allow {
 					t.Error(d, err)
 					return
@@ -376,7 +377,7 @@ func BenchmarkDecide(b *testing.B) {
 	input := request("alice", "documents:read", "acme")
 	b.ReportAllocs()
 	for b.Loop() {
-		d, err := e.Decide(b.Context(), memo.Over(v), Access, input)
+		d, err := e.Decide(b.Context(), memo.Over(v), e.Policies(), Access, input)
 		if err != nil || !d.Allow {
 			b.Fatal(d, err)
 		}

@@ -54,8 +54,8 @@ type FactRead struct {
 // Explain decides as Decide does, and says which rules held, which did not, and which facts that rests on. The
 // Explanation is usable as far as it goes, whatever the error: the one that Decide returns, or that of the
 // second evaluation, which is traced.
-func (e *Engine) Explain(ctx context.Context, r *memo.Reading, p Point, input []byte) (Explanation, error) {
-	ev, err := e.begin(e.set.Load(), r, input)
+func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, input []byte) (Explanation, error) {
+	ev, err := e.begin(set, r, input)
 	if err != nil {
 		return Explanation{Decision: ev.deny(err)}, err
 	}

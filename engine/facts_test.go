@@ -25,7 +25,7 @@ func TestDecideReadsOnlyWhatItNeeds(t *testing.T) {
 			documents[fmt.Sprintf("orgs/org-%d/members/alice", i)] = `{"status":"active","roles":["admin"]}`
 		}
 		v := viewOf(t, documents)
-		d, err := New(tenant, set, patient()).Decide(t.Context(), memo.Over(v), Access, request("alice", "documents:read", "acme"))
+		d, err := New(tenant, set, patient()).Decide(t.Context(), memo.Over(v), set, Access, request("alice", "documents:read", "acme"))
 		if err != nil || !d.Allow {
 			t.Fatal(d, err)
 		}
@@ -77,7 +77,7 @@ func TestReadsOfRules(t *testing.T) {
 		v.gets.Store(0)
 		v.scans.Store(0)
 		e := New(tenant, compiled(t, accessPolicy(`decision := {"allow": true} if { `+test.rules+` }`)), patient())
-		d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{"o":"acme","u":"alice","k":"maintenance"}`))
+		d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{"o":"acme","u":"alice","k":"maintenance"}`))
 		if err != nil || !d.Allow {
 			t.Errorf("%s: %v, %v", test.rules, d.Reasons, err)
 		}
@@ -95,7 +95,7 @@ func TestReadsOfRuleIndex(t *testing.T) {
 		decision := {"allow": false} if data.custom.mode == "half"
 	`)), patient())
 	v := viewOf(t, map[string]string{"custom/mode": `"open"`})
-	d, err := e.Decide(t.Context(), memo.Over(v), Access, []byte(`{}`))
+	d, err := e.Decide(t.Context(), memo.Over(v), e.Policies(), Access, []byte(`{}`))
 	if err != nil || !d.Allow || v.gets.Load() != 1 || v.scans.Load() != 0 {
 		t.Error(d, err, v.gets.Load(), v.scans.Load())
 	}
@@ -172,10 +172,10 @@ func (topdownCancel) Cancelled() bool { return false }
 func TestScanLimit(t *testing.T) {
 	v := viewOf(t, exampleFacts())
 	set := compiled(t, accessPolicy(`decision := {"allow": true} if { count(data.orgs.acme.members) == 4; count(data.roles) == 2 }`))
-	if d, err := New(tenant, set, Options{ScanLimit: 6, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), Access, []byte(`{}`)); !d.Allow {
+	if d, err := New(tenant, set, Options{ScanLimit: 6, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), set, Access, []byte(`{}`)); !d.Allow {
 		t.Error("at the limit:", err)
 	}
-	d, err := New(tenant, set, Options{ScanLimit: 5, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), Access, []byte(`{}`))
+	d, err := New(tenant, set, Options{ScanLimit: 5, EvaluationLimit: time.Minute}).Decide(t.Context(), memo.Over(v), set, Access, []byte(`{}`))
 	checkDenied(t, d, PolicyLimit)
 	limit := (*ScanLimitError)(nil)
 	if !errors.As(err, &limit) || limit.Prefix != "roles" || limit.Limit != 5 {

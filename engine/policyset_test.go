@@ -134,7 +134,7 @@ func TestTestsAreApart(t *testing.T) {
 	fsys := accessPolicy(`decision := {"allow": true} if data.extra.grant`)
 	fsys["extra_test.rego"] = &fstest.MapFile{Data: []byte("package extra\ngrant := true\ntest_allowed if data.mandate.access.decision.allow")}
 	e := New(tenant, compiled(t, fsys), patient())
-	if d, err := e.Decide(t.Context(), memo.Over(viewOf(t, nil)), Access, []byte(`{}`)); d.Allow {
+	if d, err := e.Decide(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), Access, []byte(`{}`)); d.Allow {
 		t.Error("a test file has allowed:", d, err)
 	}
 }

@@ -16,11 +16,11 @@ import (
 //
 // It answers with what policies define. Facts, and with them the data document as a whole, are answered only under
 // Options.FactsInQueries; a policy can still define a document that repeats them. Private state is never answered.
-func (e *Engine) Query(ctx context.Context, r *memo.Reading, path []string, input []byte) (result []byte, defined bool, err error) {
+func (e *Engine) Query(ctx context.Context, r *memo.Reading, set *PolicySet, path []string, input []byte) (result []byte, defined bool, err error) {
 	if !e.options.FactsInQueries && (len(path) == 0 || slices.Contains(directory.Collections(), path[0])) {
 		return nil, false, nil
 	}
-	ev, err := e.begin(e.set.Load(), r, input)
+	ev, err := e.begin(set, r, input)
 	if err != nil {
 		return nil, false, err
 	}

@@ -60,7 +60,7 @@ endless := count(numbers.range(1, 1000000000000))
 				input = []byte(test.input)
 			}
 			e := New(tenant, set, Options{FactsInQueries: open, EvaluationLimit: time.Minute})
-			got, defined, err := e.Query(t.Context(), memo.Over(v), test.path, input)
+			got, defined, err := e.Query(t.Context(), memo.Over(v), e.Policies(), test.path, input)
 			if err != nil || string(got) != want || defined != (want != "") {
 				t.Errorf("%q with facts %v: %s, %v, %v", test.path, open, got, defined, err)
 			}
@@ -73,7 +73,7 @@ func TestQueryOfEverything(t *testing.T) {
 	documents["private/key"] = `{"d":"secret"}`
 	v := viewOf(t, documents)
 	set := compiled(t, accessPolicy(`decision := {"allow": true}`))
-	if got, defined, err := New(tenant, set, patient()).Query(t.Context(), memo.Over(v), nil, nil); defined || err != nil {
+	if got, defined, err := New(tenant, set, patient()).Query(t.Context(), memo.Over(v), set, nil, nil); defined || err != nil {
 		t.Errorf("%s, %v", got, err)
 	}
 	const want = `{"clients":{"sync":{"scopes":["documents:read","documents:write"]}},` +
@@ -83,19 +83,19 @@ func TestQueryOfEverything(t *testing.T) {
 		`"initech":{"members":{"alice":{"roles":["admin"],"status":"active"}},"profile":{"status":"suspended"}}},` +
 		`"roles":{"admin":{"permissions":["*"]},"viewer":{"permissions":["documents:read"]}}}`
 	e := New(tenant, set, Options{FactsInQueries: true, EvaluationLimit: time.Minute})
-	if got, _, err := e.Query(t.Context(), memo.Over(v), nil, nil); string(got) != want || err != nil {
+	if got, _, err := e.Query(t.Context(), memo.Over(v), e.Policies(), nil, nil); string(got) != want || err != nil {
 		t.Errorf("%s, %v", got, err)
 	}
 }
 
 func TestQueryFails(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy(`decision := count(numbers.range(1, 1000000000000))`)), Options{})
-	_, defined, err := e.Query(t.Context(), memo.Over(viewOf(t, nil)), []string{"mandate", "access", "decision"}, nil)
+	_, defined, err := e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate", "access", "decision"}, nil)
 	failed := (*EvaluationError)(nil)
 	if defined || !errors.As(err, &failed) || failed.Kind != PolicyTimeout {
 		t.Error(defined, err)
 	}
-	if _, defined, err = e.Query(t.Context(), memo.Over(viewOf(t, nil)), []string{"mandate"}, []byte("{")); defined || err == nil {
+	if _, defined, err = e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate"}, []byte("{")); defined || err == nil {
 		t.Error(defined, err)
 	}
 }

@@ -52,10 +52,12 @@ const (
 	permitOnFirstPermit semantic = "permit_on_first_permit"
 )
 
-// asking is one authenticated request for decisions: all of them are made by one caller on one snapshot.
+// asking is one authenticated request for decisions: all of them are made for one caller, by one policy set, on one
+// snapshot.
 type asking struct {
 	*handler
 	reading   *memo.Reading
+	policies  *engine.PolicySet
 	caller    *authn.Principal
 	passwords int  // subjects given by a Basic credential so far
 	reported  bool // a failed policy has been logged: once for a request is enough
@@ -64,7 +66,7 @@ type asking struct {
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
-	r := h.server.memo.Begin()
+	r, policies := h.tenant.Engine.Begin(h.server.memo)
 	defer r.End()
 	caller, err := h.tenant.Authn.Authenticate(h.server.base, r, presented(c, query))
 	if err != nil {
@@ -73,7 +75,7 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do fu
 	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {
 		return err
 	}
-	return do(&asking{handler: h, reading: r, caller: caller})
+	return do(&asking{handler: h, reading: r, policies: policies, caller: caller})
 }
 
 // question begins what a decision is remembered by: who asks, in what way. What is asked must follow as it was sent.

@@ -44,7 +44,7 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 
 	var stop atomic.Bool
 	var others sync.WaitGroup
-	asked := make([]atomic.Int64, 3)
+	asked := make([]atomic.Int64, 4)
 	asking := func(i int, path, body string, c credential, check func(a answer) bool) {
 		others.Go(func() {
 			for !stop.Load() {
@@ -62,6 +62,12 @@ func TestAnswersWhileEverythingChanges(t *testing.T) {
 	})
 	asking(1, evaluationPath, question(presented(t, h.client("acme-sync")), "documents:read", "r"), h.key("gateway"), func(a answer) bool { return a.verdict() == "allow" })
 	asking(2, "/v1/data/mandate/access/decision", `{"input":{}}`, h.pair("tenant-admin"), func(a answer) bool { return a.status == http.StatusOK })
+	// However often the policies are swapped meanwhile, a batch is decided by one set.
+	many := `{"evaluations":[` + strings.TrimSuffix(strings.Repeat(bad+",", 300), ",") + `]}`
+	asking(3, "/t/staging"+evaluationsPath, many, holdersOf(t, staging).key("gateway"), func(a answer) bool {
+		got := a.answers(t)
+		return got == strings.Repeat("t", 300) || got == strings.Repeat("f", 300)
+	})
 	others.Go(func() {
 		for !stop.Load() {
 			s.engines[staging].Swap(open)

@@ -43,7 +43,7 @@ func (h *handler) data(c *fiber.Ctx) error {
 		if err := a.permit("data.query", "data", strings.Join(path, "/")); err != nil {
 			return err
 		}
-		result, defined, err := a.tenant.Engine.Query(a.server.base, a.reading, path, request.Input)
+		result, defined, err := a.tenant.Engine.Query(a.server.base, a.reading, a.policies, path, request.Input)
 		if err != nil {
 			return a.policyFailure(err)
 		}
@@ -83,7 +83,7 @@ func (a *asking) permit(action, resourceType, id string) error {
 	if err != nil {
 		return fmt.Errorf("policy input: %w", err)
 	}
-	decision, err := a.tenant.Engine.Decide(a.server.base, a.reading, engine.Manage, input)
+	decision, err := a.tenant.Engine.Decide(a.server.base, a.reading, a.policies, engine.Manage, input)
 	if err != nil {
 		return a.policyFailure(err)
 	}
@@ -104,7 +104,7 @@ func (a *asking) policyFailure(err error) error {
 	if !errors.As(err, &failed) {
 		return err
 	}
-	a.server.log.Error("a policy failed", "tenant", a.tenant.ID, "policy_revision", a.tenant.Engine.Policies().Revision(),
+	a.server.log.Error("a policy failed", "tenant", a.tenant.ID, "policy_revision", a.policies.Revision(),
 		"data_revision", a.reading.Revision(), "error", err)
 	return &requestError{http.StatusUnprocessableEntity, string(failed.Kind), "the policy could not be evaluated: its owner finds the reason in the log"}
 }

@@ -43,7 +43,7 @@ const principalUnknown = "principal_unknown"
 // of it. An error is a *requestError for a request that is not one.
 func (a *asking) evaluate(ctx context.Context, question []byte, read func() (evaluationRequest, error)) (*engine.Decision, error) {
 	var refused *authn.Error
-	decision, err := a.tenant.Engine.Ask(ctx, a.reading, engine.Access, question, func(r *memo.Reading) (input []byte, err error) {
+	decision, err := a.tenant.Engine.Ask(ctx, a.reading, a.policies, engine.Access, question, func(r *memo.Reading) (input []byte, err error) {
 		request, err := read()
 		if err != nil {
 			return nil, err
@@ -194,5 +194,5 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 
 // denial is one that no policy has made.
 func (a *asking) denial(code, message string) *engine.Decision {
-	return &engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}, PolicyRevision: a.tenant.Engine.Policies().Revision()}
+	return &engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}, PolicyRevision: a.policies.Revision()}
 }

@@ -67,7 +67,7 @@ func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *a
 		return Explained{}, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
-	return (&asking{handler: h, reading: memo.Over(view), caller: caller}).explain(ctx, body)
+	return (&asking{handler: h, reading: memo.Over(view), policies: h.tenant.Engine.Policies(), caller: caller}).explain(ctx, body)
 }
 
 func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
@@ -80,7 +80,7 @@ func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	if err != nil {
 		return explained, err
 	}
-	why, err := a.tenant.Engine.Explain(ctx, a.reading, engine.Access, input)
+	why, err := a.tenant.Engine.Explain(ctx, a.reading, a.policies, engine.Access, input)
 	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
 		return explained, err
 	}

@@ -103,7 +103,7 @@ func jsonParameters(body []byte) (parameters, error) {
 // token authenticates the client and issues what the policy allows.
 func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	ctx := h.server.base
-	r := h.server.memo.Begin()
+	r, policies := h.tenant.Engine.Begin(h.server.memo)
 	defer r.End()
 	credentials := presented(c, refuseQuery)
 	credentials.Basic, credentials.Registered = authn.BasicClient, registered
@@ -121,7 +121,7 @@ func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	if id := p.get("client_id"); id != "" && id != client.Subject {
 		return badRequest("client_id is not the client that authenticated")
 	}
-	response, err := h.tenant.Tokens.Issue(ctx, r, client, tokens.Request{
+	response, err := h.tenant.Tokens.Issue(ctx, r, policies, client, tokens.Request{
 		GrantType: p.get("grant_type"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
 		Org: cmp.Or(p.get("org"), p.get("organization")),
 	})

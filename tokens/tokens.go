@@ -108,7 +108,7 @@ func GrantTypes() []string {
 
 // Issue answers a token request of an authenticated client, as of the reading. The error is an *Error, or one of the store
 // or the context.
-func (i *Issuer) Issue(ctx context.Context, r *memo.Reading, client *authn.Principal, q Request) (*Response, error) {
+func (i *Issuer) Issue(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, client *authn.Principal, q Request) (*Response, error) {
 	if q.GrantType == "" {
 		return nil, &Error{Code: "invalid_request", Description: "the parameter grant_type is missing"}
 	}
@@ -128,7 +128,7 @@ func (i *Issuer) Issue(ctx context.Context, r *memo.Reading, client *authn.Princ
 	if err != nil {
 		return nil, err
 	}
-	decision, err := i.decide(ctx, r, policyInput{Principal: principal, Caller: client, Request: policyRequest{
+	decision, err := i.decide(ctx, r, policies, policyInput{Principal: principal, Caller: client, Request: policyRequest{
 		GrantType: q.GrantType, Issuer: i.o.Issuer, Audience: audience.value, API: audience.api, Scopes: scopes,
 		Org: q.Org, DefaultLifetime: int64(i.o.Lifetime.Seconds()),
 	}})
@@ -209,12 +209,12 @@ type policyRequest struct {
 	DefaultLifetime int64    `json:"default_lifetime"`
 }
 
-func (i *Issuer) decide(ctx context.Context, r *memo.Reading, input policyInput) (*engine.Decision, error) {
+func (i *Issuer) decide(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, input policyInput) (*engine.Decision, error) {
 	document, err := json.Marshal(input)
 	if err != nil {
 		return nil, fmt.Errorf("input of the token policy: %w", err)
 	}
-	decision, err := i.o.Policy.Decide(ctx, r, engine.Tokens, document)
+	decision, err := i.o.Policy.Decide(ctx, r, policies, engine.Tokens, document)
 	if err == nil && decision.Allow {
 		return decision, nil
 	}

@@ -57,6 +57,13 @@ func newHouse(t *testing.T) house {
 // issuer decides tokens by the given Rego.
 func (h house) issuer(t *testing.T, tokensRego string) (*tokens.Issuer, error) {
 	t.Helper()
+	set := policySet(t, tokensRego)
+	return tokens.NewIssuer(t.Context(), h.store, tokens.Options{Tenant: "default", Issuer: issuerURL, Master: h.master,
+		Policy: engine.New("default", set, engine.Options{EvaluationLimit: time.Minute}), Lifetime: 10 * time.Minute, Now: time.Now})
+}
+
+func policySet(t *testing.T, tokensRego string) *engine.PolicySet {
+	t.Helper()
 	const closed = "\ndecision := {\"allow\": false, \"reasons\": [], \"obligations\": []}\n"
 	set, err := engine.Compile(t.Context(), fstest.MapFS{
 		"access.rego": {Data: []byte("package mandate.access" + closed)},
@@ -66,11 +73,10 @@ func (h house) issuer(t *testing.T, tokensRego string) (*tokens.Issuer, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tokens.NewIssuer(t.Context(), h.store, tokens.Options{Tenant: "default", Issuer: issuerURL, Master: h.master,
-		Policy: engine.New("default", set, engine.Options{EvaluationLimit: time.Minute}), Lifetime: 10 * time.Minute, Now: time.Now})
+	return set
 }
 
-func (h house) issue(t *testing.T, i *tokens.Issuer) (*tokens.Response, error) {
+func (h house) issue(t *testing.T, i *tokens.Issuer, tokensRego string) (*tokens.Response, error) {
 	t.Helper()
 	view, err := h.store.View(t.Context())
 	if err != nil {
@@ -78,7 +84,7 @@ func (h house) issue(t *testing.T, i *tokens.Issuer) (*tokens.Response, error) {
 	}
 	defer view.Close()
 	client := &authn.Principal{Type: authn.Client, Subject: "sync"}
-	return i.Issue(t.Context(), memo.Over(view), client, tokens.Request{GrantType: "client_credentials"})
+	return i.Issue(t.Context(), memo.Over(view), policySet(t, tokensRego), client, tokens.Request{GrantType: "client_credentials"})
 }
 
 const allowed = `"allow": true, "reasons": [], "obligations": [], "scopes": ["decide"]`
@@ -102,7 +108,7 @@ func TestPolicyDecidesWhatATokenCarries(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			response, err := h.issue(t, i)
+			response, err := h.issue(t, i, row.rego)
 			var refused *tokens.Error
 			if errors.As(err, &refused) {
 				if refused.Code != row.code {
@@ -174,11 +180,12 @@ func TestSigningKeyIsSealedAndLasts(t *testing.T) {
 // client has lost since is lost in the token.
 func TestTokenIsWorthWhatItsClientMayHaveNow(t *testing.T) {
 	h := newHouse(t)
-	i, err := h.issuer(t, `decision := {"allow": true, "reasons": [], "obligations": [], "scopes": ["decide", "manage"], "lifetime": 60, "claims": {"plan": "gold", "seats": 12}}`)
+	const rego = `decision := {"allow": true, "reasons": [], "obligations": [], "scopes": ["decide", "manage"], "lifetime": 60, "claims": {"plan": "gold", "seats": 12}}`
+	i, err := h.issuer(t, rego)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := h.issue(t, i)
+	response, err := h.issue(t, i, rego)
 	if err != nil {
 		t.Fatal(err)
 	}
