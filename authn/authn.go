@@ -49,30 +49,26 @@ type Principal struct {
 	Expires    int64          `json:"exp,omitempty"` // seconds since 1970
 	Claims     map[string]any `json:"claims,omitempty"`
 
-	text []byte // its JSON, once it is complete
+	digest memo.Key
+	bytes  int
 }
 
-// JSON is the principal as policies see it, which is all that a decision can depend on. Nobody may change the slice, nor
-// a principal that Authenticate or Resolve has returned.
-func (p *Principal) JSON() ([]byte, error) {
-	if p.text != nil {
-		return p.text, nil
-	}
-	text, err := json.Marshal(p, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("encode the principal: %w", err)
-	}
-	return text, nil
-}
-
-// complete keeps the JSON of a principal that will not change any more.
-func (p *Principal) complete() (err error) {
-	p.text, err = p.JSON()
-	return err
-}
+// Digest stands for all that policies see of a principal that Authenticate has returned, and so for all of it that a
+// decision can depend on. Nobody may change such a principal.
+func (p *Principal) Digest() memo.Key { return p.digest }
 
 // Bytes is about what the principal takes in memory: decoded, its claims take a multiple of their text.
-func (p *Principal) Bytes() int { return 300 + 8*len(p.text) }
+func (p *Principal) Bytes() int { return p.bytes }
+
+// complete makes the digest of a principal that will not change any more.
+func (p *Principal) complete() error {
+	text, err := json.Marshal(p, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("encode the principal: %w", err)
+	}
+	p.digest, p.bytes = memo.KeyOf(text), 400+8*len(text)
+	return nil
+}
 
 // CredentialRef names the credential that was used, never its secret.
 type CredentialRef struct {

@@ -1,11 +1,14 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -71,6 +74,40 @@ func appendQuoted(b []byte, s string) []byte {
 
 // Bytes is about what the decision takes in memory.
 func (d *Decision) Bytes() int { return d.bytes }
+
+// usual are the decisions that a policy set has made first. Most are few and the same for many questions: those share
+// one in memory. There is an end to it, because reasons may repeat what was asked.
+type usual struct {
+	mu    sync.RWMutex
+	known map[string]*Decision // by what they say
+}
+
+const maxUsual, maxUsualBytes = 256, 4 << 10
+
+// of returns the decision that says the same as d, perhaps d itself.
+func (u *usual) of(d *Decision) *Decision {
+	if d.Scopes != nil || d.Lifetime != 0 || d.Claims != nil || d.Org != "" || len(d.members) > maxUsualBytes {
+		return d
+	}
+	says := strconv.FormatBool(d.Allow) + string(d.members)
+	u.mu.RLock()
+	known, full := u.known[says], len(u.known) == maxUsual
+	u.mu.RUnlock()
+	if known != nil || full {
+		return cmp.Or(known, d)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if known := u.known[says]; known != nil || len(u.known) == maxUsual {
+		return cmp.Or(known, d)
+	}
+	if u.known == nil {
+		u.known = make(map[string]*Decision)
+	}
+	d.bytes = 0 // what is shared takes no more when it is remembered once more
+	u.known[says] = d
+	return d
+}
 
 // stamp says by which policies the decision was made, after which nobody changes it.
 func (d *Decision) stamp(policies string) *Decision {

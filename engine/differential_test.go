@@ -109,7 +109,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, random: rand.New(rand.NewPCG(seed, 0)), store: store}
 	w.clock.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixNano())
 	// There is room for about as much as is asked, so that entries displace each other as well.
-	w.memo = memo.New(store, memo.Options{Bytes: 1 << 20, Now: w.now})
+	w.memo = memo.New(store, memo.Options{Bytes: 256 << 10, Now: w.now})
 	for _, rules := range differentialPolicies() {
 		w.sets = append(w.sets, compiled(t, accessPolicy("import rego.v1\n"+rules)))
 	}

@@ -107,7 +107,7 @@ func (e *Engine) Decide(ctx context.Context, r *memo.Reading, set *PolicySet, p 
 func (e *Engine) Ask(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, question []byte,
 	input func(*memo.Reading) ([]byte, error)) (*Decision, error) {
 	decisions := memo.Table[*Decision]{Kind: "decision"}
-	var memory [2048]byte
+	var memory [1024]byte
 	asked := memo.Part(memo.Part(memo.Part(memo.Part(decisions.Ask(memory[:]), e.tenant), set.revision), p), question)
 	if set.distrusted.Load() {
 		asked = append(asked, "by OPA"...)
@@ -181,7 +181,7 @@ func (ev *evaluation) decide(ctx context.Context, p Point, limit time.Duration) 
 		err := &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("decision at %q: %w", p, err)}
 		return ev.deny(err), err
 	}
-	return d.stamp(ev.set.revision), nil
+	return ev.set.usual.of(d.stamp(ev.set.revision)), nil
 }
 
 // within evaluates for at most limit. A nil value is an undefined one.

@@ -41,6 +41,7 @@ type PolicySet struct {
 	unplanned error
 	// distrusted is set once a decision of the program was found to differ from OPA's.
 	distrusted atomic.Bool
+	usual      usual
 }
 
 // Revision is the hash of the set's content, its tests included.

@@ -79,9 +79,9 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do fu
 }
 
 // question begins what a decision is remembered by: who asks, in what way. What is asked must follow as it was sent.
-func (a *asking) question(memory []byte, way string) ([]byte, error) {
-	caller, err := a.caller.JSON()
-	return memo.Part(memo.Part(memory[:0], way), caller), err
+func (a *asking) question(memory []byte, way string) []byte {
+	caller := a.caller.Digest()
+	return memo.Part(memo.Part(memory[:0], way), caller[:])
 }
 
 func (h *handler) evaluation(c *fiber.Ctx) error {
@@ -96,11 +96,8 @@ func (h *handler) evaluation(c *fiber.Ctx) error {
 
 // answerOne answers a body that is an evaluation request. It is parsed only when the decision is not remembered.
 func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
-	var memory, response [2048]byte
-	question, err := a.question(memory[:], "evaluation")
-	if err != nil {
-		return err
-	}
+	var memory, response [1024]byte
+	question := a.question(memory[:], "evaluation")
 	decision, err := a.evaluate(a.server.base, memo.Part(question, body), func() (request evaluationRequest, err error) {
 		if err := checkObject(body); err != nil {
 			return request, err
@@ -177,10 +174,7 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]byte, error) {
 	inTime, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
-	question, err := a.question(nil, "item")
-	if err != nil {
-		return nil, err
-	}
+	question := a.question(nil, "item")
 	for _, part := range []jsontext.Value{defaults.Subject, defaults.Action, defaults.Resource, defaults.Context} {
 		question = memo.Part(question, part)
 	}

@@ -21,26 +21,31 @@ const (
 // strings of a Fiber context end with the handler.
 func presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
 	var p authn.Presented
-	for _, value := range c.Request().Header.PeekAll(fiber.HeaderAuthorization) {
-		p.Authorization = append(p.Authorization, string(value))
+	var pair authn.Pair
+	var keys, secrets int
+	for name, value := range c.Request().Header.All() {
+		switch string(name) { // in the canonical form
+		case fiber.HeaderAuthorization:
+			p.Authorization = append(p.Authorization, string(value))
+		case "X-Api-Key":
+			pair.ID = directory.NewSecret(string(value))
+			keys++
+		case "X-Api-Secret":
+			pair.Secret = directory.NewSecret(string(value))
+			secrets++
+		}
 	}
-	key, secret := header(&p, c, "X-API-Key"), header(&p, c, "X-API-Secret")
-	if !key.IsZero() || !secret.IsZero() {
-		p.KeyPairs = append(p.KeyPairs, authn.Pair{ID: key, Secret: secret})
+	if keys > 1 {
+		p.Body = append(p.Body, "the header X-API-Key was sent more than once")
+	}
+	if secrets > 1 {
+		p.Body = append(p.Body, "the header X-API-Secret was sent more than once")
+	}
+	if !pair.ID.IsZero() || !pair.Secret.IsZero() {
+		p.KeyPairs = append(p.KeyPairs, pair)
 	}
 	fromQuery(&p, c, query)
 	return p
-}
-
-func header(p *authn.Presented, c *fiber.Ctx, name string) directory.Secret {
-	values := c.Request().Header.PeekAll(name)
-	if len(values) > 1 {
-		p.Body = append(p.Body, authn.BodyProblem("the header "+name+" was sent more than once"))
-	}
-	if len(values) == 0 {
-		return directory.Secret{}
-	}
-	return directory.NewSecret(string(values[0]))
 }
 
 func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
