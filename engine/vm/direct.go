@@ -2,14 +2,13 @@ package vm
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// direct returns a shortcut past a builtin of OPA, nil when there is none: for builtins that cost less than the call,
-// and for those that need not force a Lazy. A shortcut returns nil for what it leaves to the builtin, such as
-// operands of wrong types.
+// direct returns a shortcut past a builtin of OPA, nil when there is none. There are few: comparisons, type tests, count and
+// "in", which OPA's own cannot answer without all of a Lazy being made. A shortcut returns nil for what it leaves to
+// the builtin, such as operands of wrong types.
 func direct(name string, args []operand) func(*machine) (ast.Value, error) {
 	switch name {
 	case ast.IsString.Name:
@@ -30,12 +29,6 @@ func direct(name string, args []operand) func(*machine) (ast.Value, error) {
 		return compare(args, false)
 	case ast.Equal.Name:
 		return compare(args, true)
-	case ast.StartsWith.Name:
-		return texts(args, strings.HasPrefix)
-	case ast.EndsWith.Name:
-		return texts(args, strings.HasSuffix)
-	case ast.Contains.Name:
-		return texts(args, strings.Contains)
 	case ast.Count.Name:
 		return count(args)
 	case ast.Member.Name:
@@ -70,21 +63,6 @@ func compare(args []operand, want bool) func(*machine) (ast.Value, error) {
 		}
 		same, err := equal(x, y)
 		return ast.InternedValue(same == want), err
-	}
-}
-
-func texts(args []operand, holds func(string, string) bool) func(*machine) (ast.Value, error) {
-	if len(args) != 2 {
-		return nil
-	}
-	a, b := args[0], args[1]
-	return func(m *machine) (ast.Value, error) {
-		s, ok := a.get(m).(ast.String)
-		part, also := b.get(m).(ast.String)
-		if !ok || !also {
-			return nil, nil
-		}
-		return ast.InternedValue(holds(string(s), string(part))), nil
 	}
 }
 
