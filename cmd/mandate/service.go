@@ -93,6 +93,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		if err != nil {
 			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
 		}
+		s.logUnplanned(id, set)
 		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn})
 		s.engines[id] = decides
 		issuer := server.Issuer(c.PublicURL, id)
@@ -138,9 +139,17 @@ func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, f
 		}
 		decides.Swap(set)
 		s.log.Info("policies changed", "tenant", tenant, "folder", folder, "serving", set.ShortRevision())
+		s.logUnplanned(tenant, set)
 	})
 	if err != nil {
 		s.log.Error("policies are no longer followed", "tenant", tenant, "folder", folder, "error", err)
+	}
+}
+
+// logUnplanned says when decisions are slower than they could be.
+func (s *service) logUnplanned(tenant directory.Tenant, set *engine.PolicySet) {
+	if why := set.Unplanned(); why != nil {
+		s.log.Warn("OPA's evaluator decides by these policies, which takes longer", "tenant", tenant, "policies", set.ShortRevision(), "why", why)
 	}
 }
 
