@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/golang-jwt/jwt/v5"
 
 	"mandate/datastore/memo"
@@ -63,7 +64,7 @@ func (c accessToken) verify(ctx context.Context, a *Authenticator, r *memo.Readi
 	var storeErr error
 	parser := jwt.NewParser(jwt.WithIssuer(a.issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(a.leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
-	verified := &verifiedToken{bytes: 8 * len(c.token.Expose())} // decoded, and far more than its payload takes
+	verified := &verifiedToken{}
 	claims := &verified.accessClaims
 	_, err := parser.ParseWithClaims(c.token.Expose(), claims, func(token *jwt.Token) (any, error) {
 		key, err := a.verificationKey(ctx, r, token)
@@ -87,6 +88,11 @@ func (c accessToken) verify(ctx context.Context, a *Authenticator, r *memo.Readi
 	if verified.extra, err = extraClaims(c.token.Expose()); err != nil {
 		return nil, invalid()
 	}
+	extra, err := json.Marshal(verified.extra)
+	if err != nil {
+		return nil, invalid()
+	}
+	verified.bytes = 1000 + 2*len(c.token.Expose()) + memo.JSONBytes(extra)
 	r.NotAfter(claims.ExpiresAt.Add(a.leeway))
 	return verified, nil
 }

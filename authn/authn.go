@@ -55,7 +55,12 @@ type Principal struct {
 
 // Digest stands for all that policies see of a principal that Authenticate has returned, and so for all of it that a
 // decision can depend on. Nobody may change such a principal.
-func (p *Principal) Digest() memo.Key { return p.digest }
+func (p *Principal) Digest() memo.Key {
+	if p.digest == (memo.Key{}) {
+		panic("the principal is not one that Authenticate has returned") // what is remembered would be anybody's
+	}
+	return p.digest
+}
 
 // Bytes is about what the principal takes in memory: decoded, its claims take a multiple of their text.
 func (p *Principal) Bytes() int { return p.bytes }
@@ -66,7 +71,7 @@ func (p *Principal) complete() error {
 	if err != nil {
 		return fmt.Errorf("encode the principal: %w", err)
 	}
-	p.digest, p.bytes = memo.KeyOf(text), 400+8*len(text)
+	p.digest, p.bytes = memo.KeyOf(text), 400+memo.JSONBytes(text)
 	return nil
 }
 

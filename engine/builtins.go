@@ -2,7 +2,6 @@ package engine
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -35,10 +34,4 @@ func capabilities() *ast.Capabilities {
 	})
 	c.AllowNet = []string{} // empty allows no host, nil would allow all
 	return c
-}
-
-// isVolatile says whether two calls of a builtin with the same operands may give different results. The two that verify
-// certificates compare them with the present time, which OPA does not say of them.
-func isVolatile(b *ast.Builtin) bool {
-	return b.Nondeterministic || strings.HasPrefix(b.Name, "crypto.x509.parse_and_verify_certificates")
 }

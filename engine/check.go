@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"mandate/datastore"
 	"mandate/datastore/memo"
@@ -18,11 +21,35 @@ import (
 // maxWaiting is how many decisions wait to be checked; while it is reached none is added.
 const maxWaiting = 64
 
+// maxCheckedInput bounds the input of a decision that is checked, and so what those that wait take in memory and what
+// the log has to hold of one that differs.
+const maxCheckedInput = 64 << 10
+
 // checks repeats a share of the decisions by OPA's evaluator. It is there because the machine that makes them is
 // Mandate's own: a fault in it must be found where the policies are.
 type checks struct {
 	evaluated, checked, differing atomic.Uint64
 	waiting                       chan check
+
+	mu     sync.Mutex
+	failed map[string]bool // policy sets that were decided wrongly, by revision
+}
+
+func (c *checks) hasFailed(revision string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed[revision]
+}
+
+func (c *checks) fail(set *PolicySet) {
+	c.differing.Add(1)
+	set.distrusted.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed == nil {
+		c.failed = make(map[string]bool)
+	}
+	c.failed[set.revision] = true
 }
 
 // check is a decision to repeat.
@@ -58,7 +85,7 @@ func (e *Engine) Checks() Checks {
 // itself, and what would be another thing each time, cannot be checked.
 func (e *Engine) offer(ev *evaluation, p Point, input []byte, d *Decision, err error) {
 	n := e.checks.evaluated.Add(1)
-	if e.options.CheckOneIn == 0 || n%e.options.CheckOneIn != 0 || ev.byOPA || ev.volatile {
+	if e.options.CheckOneIn == 0 || n%e.options.CheckOneIn != 0 || ev.byOPA || ev.volatile || len(input) > maxCheckedInput {
 		return
 	}
 	if failed := (*EvaluationError)(nil); err != nil && (!errors.As(err, &failed) || failed.Kind != PolicyError) {
@@ -78,6 +105,9 @@ func (e *Engine) Check(ctx context.Context, store datastore.Store, report func(D
 		case <-ctx.Done():
 			return nil
 		case c := <-e.checks.waiting:
+			if c.set.distrusted.Load() {
+				continue // one report is enough
+			}
 			d, err := e.repeat(ctx, store, c)
 			if errors.Is(err, datastore.ErrRevisionGone) || ctx.Err() != nil {
 				continue // its facts are gone and nothing can be said, or this is the end
@@ -87,8 +117,7 @@ func (e *Engine) Check(ctx context.Context, store datastore.Store, report func(D
 			}
 			e.checks.checked.Add(1)
 			if d != nil {
-				c.set.distrusted.Store(true)
-				e.checks.differing.Add(1)
+				e.checks.fail(c.set)
 				report(*d)
 			}
 		}
@@ -111,11 +140,11 @@ func (e *Engine) repeat(ctx context.Context, store datastore.Store, c check) (*D
 	ev.byOPA = true
 	wanted, err := ev.decide(ctx, c.point, explanationFactor*e.options.EvaluationLimit)
 	var failed *EvaluationError
-	switch {
-	case err != nil && !errors.As(err, &failed), failed != nil && failed.Kind == FactsUnavailable:
+	if err != nil && !errors.As(err, &failed) {
 		return nil, err
-	case failed != nil && failed.Kind == PolicyTimeout, same(c.decision, wanted):
-		return nil, nil
+	}
+	if failed != nil && failed.Kind != PolicyError || same(c.decision, wanted) {
+		return nil, nil // where a limit was reached or the facts are unavailable, nothing can be said
 	}
 	return &Difference{c.point, string(c.input), c.set.revision, c.revision, c.now, c.decision.text(), wanted.text()}, nil
 }
@@ -129,7 +158,17 @@ func (d *Decision) text() string {
 	return string(text)
 }
 
+// same compares what two decisions say. Equal numbers may be written in different ways.
 func same(a, b *Decision) bool {
-	return a.Allow == b.Allow && bytes.Equal(a.AppendMembers(nil), b.AppendMembers(nil)) && slices.Equal(a.Scopes, b.Scopes) &&
-		a.Lifetime == b.Lifetime && reflect.DeepEqual(a.Claims, b.Claims) && a.Org == b.Org
+	return a.Allow == b.Allow && slices.Equal(a.Reasons, b.Reasons) && slices.Equal(a.Scopes, b.Scopes) && a.Lifetime == b.Lifetime &&
+		a.Org == b.Org && equalJSON(a.Obligations, b.Obligations) && reflect.DeepEqual(a.Claims, b.Claims)
+}
+
+func equalJSON(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	x, errX := ast.ValueFromReader(bytes.NewReader(a))
+	y, errY := ast.ValueFromReader(bytes.NewReader(b))
+	return errX == nil && errY == nil && x.Compare(y) == 0
 }

@@ -102,6 +102,14 @@ func TestWrongDecisionsAreFoundOut(t *testing.T) {
 	if got := c.Checks(); got.Differing != 1 || got.Checked != 1 {
 		t.Errorf("%+v", got)
 	}
+	// Nor is it trusted when the same policies come again.
+	again := compiled(t, accessPolicy(openTo))
+	again.program = compiled(t, accessPolicy(`decision := {"allow": input.user == "mallory"}`)).program
+	c.Swap(exampleSet(t))
+	c.Swap(again)
+	if c.ask(t, `{"user":"mallory"}`).Allow {
+		t.Error("it decides again")
+	}
 }
 
 // What would be another thing the next time is neither remembered nor checked.

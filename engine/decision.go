@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
+
+	"mandate/datastore/memo"
 )
 
 // Point names a package of the policy set whose rule "decision" is asked.
@@ -43,6 +46,7 @@ type Decision struct {
 
 	members []byte // see AppendMembers
 	bytes   int
+	usual   bool // its memory is that of the policy set
 }
 
 // AppendMembers appends the reasons, obligations and policy revision as members of a JSON object. That text is made once
@@ -72,8 +76,13 @@ func appendQuoted(b []byte, s string) []byte {
 	return b
 }
 
-// Bytes is about what the decision takes in memory.
-func (d *Decision) Bytes() int { return d.bytes }
+// Bytes is about what it takes in memory to remember the decision.
+func (d *Decision) Bytes() int {
+	if d.usual {
+		return 0
+	}
+	return d.bytes
+}
 
 // usual are the decisions that a policy set has made first. Most are few and the same for many questions: those share
 // one in memory. There is an end to it, because reasons may repeat what was asked.
@@ -104,7 +113,7 @@ func (u *usual) of(d *Decision) *Decision {
 	if u.known == nil {
 		u.known = make(map[string]*Decision)
 	}
-	d.bytes = 0 // what is shared takes no more when it is remembered once more
+	d.usual = true
 	u.known[says] = d
 	return d
 }
@@ -196,8 +205,8 @@ func decisionOf(v ast.Value) (*Decision, error) {
 		case "lifetime":
 			d.Lifetime, err = lifetimeOf(value.Value)
 		case "claims":
-			d.bytes += 10 * value.Value.StringLength()
 			d.Claims, err = claimsOf(value.Value)
+			d.bytes += memo.JSONBytes([]byte(value.Value.String()))
 		case "org":
 			d.Org, err = text(value.Value)
 		default:
@@ -247,7 +256,8 @@ func text(v ast.Value) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("is %s, not a string", ast.ValueName(v))
 	}
-	return string(s), nil
+	// It may be a part of the whole input or of a fact, which a decision that is remembered must not keep.
+	return strings.Clone(string(s)), nil
 }
 
 func obligationsOf(v ast.Value) (json.RawMessage, error) {
@@ -301,9 +311,12 @@ func claimsOf(v ast.Value) (map[string]any, error) {
 	if _, ok := v.(ast.Object); !ok {
 		return nil, fmt.Errorf("is %s, not an object", ast.ValueName(v))
 	}
-	claims, err := ast.JSON(v)
+	text, err := encodeJSON(v)
 	if err != nil {
 		return nil, err
 	}
-	return claims.(map[string]any), nil
+	var claims map[string]any // a copy, for the reason given at text
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	return claims, decoder.Decode(&claims)
 }

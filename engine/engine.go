@@ -76,8 +76,13 @@ func New(tenant datastore.TenantID, set *PolicySet, o Options) *Engine {
 // Policies is the set that decides now.
 func (e *Engine) Policies() *PolicySet { return e.set.Load() }
 
-// Swap makes set decide from the next call on. Evaluations under way finish by the set that they began with.
-func (e *Engine) Swap(set *PolicySet) { e.set.Store(set) }
+// Swap makes set decide from the next request on. Requests under way finish by the set that they began with.
+func (e *Engine) Swap(set *PolicySet) {
+	if e.checks.hasFailed(set.revision) {
+		set.distrusted.Store(true)
+	}
+	e.set.Store(set)
+}
 
 // Begin begins a request: the policies that decide, and the newest revision of the facts, both at one instant. Nobody can see
 // new policies with facts from before their swap. End of the Reading must be called.
@@ -196,9 +201,9 @@ func (ev *evaluation) within(ctx context.Context, limit time.Duration, evaluate 
 			value, err = nil, &EvaluationError{Kind: PolicyError, Err: fmt.Errorf("panic: %v\n%s", r, debug.Stack())}
 		}
 	}()
-	ev.facts.cancel = d
+	ev.facts.deadline = d
 	value, err = evaluate(d)
-	switch late := d.look(); {
+	switch late := d.Look(); {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case late:
@@ -214,8 +219,9 @@ func (ev *evaluation) within(ctx context.Context, limit time.Duration, evaluate 
 func (ev *evaluation) execute(ctx context.Context, d *deadline, p Point) (ast.Value, error) {
 	outcome, err := ev.set.program.Run(ctx, plan(p), &vm.Environment{Input: ev.input, Data: ev.facts.root(ctx), Now: ev.now, Cancel: d})
 	ev.used(outcome.Volatile)
-	if failed := (*topdown.Error)(nil); errors.As(err, &failed) && failed.Code != topdown.CancelErr {
-		// OPA's evaluator passes over rules that its index excludes, and so perhaps over this error.
+	if err != nil && !d.over && !isOfFacts(err) {
+		// OPA's evaluator passes over rules that its index excludes, and so perhaps over this error. If not, it knows best
+		// what to say of it.
 		return ev.reference(ctx, d, ev.set.points[p], nil)
 	}
 	if err != nil || len(outcome.Results) == 0 {
@@ -227,6 +233,7 @@ func (ev *evaluation) execute(ctx context.Context, d *deadline, p Point) (ast.Va
 // reference evaluates query by OPA's own evaluator.
 func (ev *evaluation) reference(ctx context.Context, d *deadline, query ast.Body, tracer topdown.QueryTracer) (value ast.Value, err error) {
 	ev.used(ev.set.volatile)
+	d.every = 1 // what OPA's evaluator does between two polls may take long
 	var input *ast.Term
 	if ev.input != nil {
 		value, err := forced(ev.input)
@@ -266,10 +273,16 @@ func evaluationError(err error) error {
 	kind := PolicyError
 	if limit := (*ScanLimitError)(nil); errors.As(err, &limit) {
 		kind = PolicyLimit
-	} else if unavailable := (*factsError)(nil); errors.As(err, &unavailable) {
+	} else if isOfFacts(err) {
 		kind = FactsUnavailable
 	}
 	return &EvaluationError{Kind: kind, Err: err}
+}
+
+// isOfFacts says whether reading facts has failed, or reached its limit.
+func isOfFacts(err error) bool {
+	unavailable, limit := (*factsError)(nil), (*ScanLimitError)(nil)
+	return errors.As(err, &unavailable) || errors.As(err, &limit)
 }
 
 // deny is the denial that answers a failed evaluation.

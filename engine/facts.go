@@ -8,7 +8,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
-	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"mandate/datastore"
 	"mandate/datastore/memo"
@@ -41,9 +40,9 @@ type facts struct {
 	storage.PolicyNotSupported
 	storage.WritesNotSupported
 
-	reading *memo.Reading
-	tenant  datastore.TenantID
-	cancel  topdown.Cancel
+	reading  *memo.Reading
+	tenant   datastore.TenantID
+	deadline *deadline
 
 	documents map[datastore.Path]ast.Value // nil for those that are absent
 	scans     []scan
@@ -162,8 +161,8 @@ type document struct {
 	value ast.Value
 }
 
-// Bytes is about what the document takes in memory: parsed, a multiple of its text.
-func (d *document) Bytes() int { return 100 + 10*len(d.text) }
+// Bytes is about what the document takes in memory when all of it has been parsed.
+func (d *document) Bytes() int { return 200 + memo.JSONBytes(d.text) }
 
 // documentAt reads the document at p, or remembers it, for most decisions share some.
 func documentAt(ctx context.Context, r *memo.Reading, p datastore.Path) (*document, error) {
@@ -203,7 +202,7 @@ func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, err
 			return nil, &ScanLimitError{Prefix: p.String(), Limit: f.limit}
 		}
 		f.budget--
-		if f.cancel.Cancelled() {
+		if f.deadline.Look() {
 			return nil, fmt.Errorf("scan facts below %s: cancelled", p)
 		}
 		at := fact.Path.Segments()

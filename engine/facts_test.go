@@ -147,7 +147,7 @@ func TestFactsLookup(t *testing.T) {
 		{[]string{"", "x"}, ""},
 	} {
 		f := newFacts(memo.Over(v), tenant, 1000)
-		f.cancel = topdownCancel{}
+		f.deadline = newDeadline(t.Context(), time.Minute)
 		got, err := f.Read(t.Context(), nil, test.path)
 		if test.want == "" {
 			if !storage.IsNotFound(err) {
@@ -162,12 +162,6 @@ func TestFactsLookup(t *testing.T) {
 		}
 	}
 }
-
-// topdownCancel never cancels.
-type topdownCancel struct{}
-
-func (topdownCancel) Cancel()         {}
-func (topdownCancel) Cancelled() bool { return false }
 
 func TestScanLimit(t *testing.T) {
 	v := viewOf(t, exampleFacts())

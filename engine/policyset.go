@@ -216,7 +216,7 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 		return nil, refuse(problemsOf(compiler.Errors)...)
 	}
 	set := &PolicySet{revision: revisionOf(files), compiler: compiler, points: make(map[Point]ast.Body),
-		volatile: slices.ContainsFunc(compiler.Required.Builtins, isVolatile)}
+		volatile: slices.ContainsFunc(compiler.Required.Builtins, vm.IsVolatile)}
 	for _, p := range []Point{Access, Tokens, Manage} {
 		ref := dataRef(append(strings.Split(string(p), "/"), "decision"))
 		if !defines(compiler, ref) {

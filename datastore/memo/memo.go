@@ -10,6 +10,7 @@
 package memo
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"math"
@@ -74,6 +75,13 @@ func New(store datastore.Store, o Options) *Memo {
 		m.shards[i].init(o.Bytes / shardCount)
 	}
 	return m
+}
+
+// JSONBytes is about how much memory a JSON text takes once it is parsed, at the worst of what it could hold.
+func JSONBytes(text []byte) int {
+	values := bytes.Count(text, []byte(",")) + bytes.Count(text, []byte(":")) + 1
+	containers := bytes.Count(text, []byte("{")) + bytes.Count(text, []byte("["))
+	return 3*len(text) + 120*values + 240*containers
 }
 
 // Sized is a result that knows about how much memory it takes, with all that it alone refers to.

@@ -131,7 +131,11 @@ func (r *Reading) restOn(f datastore.Footprint, until int64, volatile bool) {
 
 func (r *Reading) note(s datastore.Stripe) {
 	if len(r.footprint) == maxFootprint {
-		r.volatile = true
+		if r.footprint = r.compact(); len(r.footprint) > maxFootprint/2 {
+			r.volatile = true
+		}
+	}
+	if r.volatile {
 		return
 	}
 	r.footprint = append(r.footprint, s)

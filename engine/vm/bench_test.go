@@ -92,7 +92,7 @@ func BenchmarkDecision(b *testing.B) {
 	modules := examples(b)
 	p := program(b, modules, decision)
 	data := lazy(b, facts)
-	cancel := topdown.NewCancel()
+	cancel := looking{topdown.NewCancel()}
 	for _, q := range questions {
 		text := question(q.principal, q.action)
 		b.Run(q.name+"/vm", func(b *testing.B) {

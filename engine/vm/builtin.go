@@ -27,17 +27,15 @@ func (c *compiler) declare(f *ir.BuiltinFunc) {
 		run:      run,
 		void:     declared.Decl.Result() == nil,
 		relation: declared.Relation,
-		volatile: declared.IsNondeterministic() || slices.Contains(timed(), f.Name),
+		volatile: IsVolatile(declared),
 	}
 }
 
-// timed are builtins that read the clock without being declared nondeterministic.
-func timed() []string {
-	return []string{
-		ast.JWTDecodeVerify.Name,
-		ast.CryptoX509ParseAndVerifyCertificates.Name,
-		ast.CryptoX509ParseAndVerifyCertificatesWithOptions.Name,
-	}
+// IsVolatile says whether two calls of a builtin with the same operands may give different results. The two that verify
+// certificates compare them with the present time, which OPA does not say of them.
+func IsVolatile(b *ast.Builtin) bool {
+	return b.IsNondeterministic() || b.Name == ast.CryptoX509ParseAndVerifyCertificates.Name ||
+		b.Name == ast.CryptoX509ParseAndVerifyCertificatesWithOptions.Name
 }
 
 // callBuiltin compiles a call of OPA's builtin. A relation gives an array of all its results.
@@ -61,6 +59,9 @@ func (c *compiler) callBuiltin(s *ir.CallStmt, args []operand) step {
 				return undefined
 			}
 			m.operands = append(m.operands, t)
+		}
+		if slices.ContainsFunc(m.operands, large) && m.late() {
+			return stop
 		}
 		if b.volatile {
 			m.clock()
@@ -92,6 +93,23 @@ func (c *compiler) callBuiltin(s *ir.CallStmt, args []operand) step {
 		}
 	}
 	return call
+}
+
+// large tells an operand with which a builtin may take long.
+func large(t *ast.Term) bool {
+	switch v := t.Value.(type) {
+	case ast.String:
+		return len(v) > 1<<10
+	case ast.Number:
+		return len(v) > 4 // how much to make, perhaps
+	case *ast.Array:
+		return v.Len() > 1<<5
+	case ast.Object:
+		return v.Len() > 1<<5
+	case ast.Set:
+		return v.Len() > 1<<5
+	}
+	return false
 }
 
 // invoke calls a builtin with the operands of the machine.

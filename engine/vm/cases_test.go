@@ -215,7 +215,7 @@ func topdownResults(t *testing.T, c cases.TestCase, compiler *ast.Compiler, inpu
 
 func machineResults(t *testing.T, c cases.TestCase, p *vm.Program, plan string, input *ast.Term) found {
 	t.Helper()
-	env := &vm.Environment{Data: lazy(t, "{}"), Cancel: topdown.NewCancel(), Strict: c.StrictError}
+	env := &vm.Environment{Data: lazy(t, "{}"), Cancel: looking{topdown.NewCancel()}, Strict: c.StrictError}
 	if c.Data != nil {
 		env.Data = lazy(t, jsonOf(t, *c.Data))
 	}

@@ -99,9 +99,10 @@ type compiler struct {
 	// Of the function being compiled:
 	*function
 	*flow
-	depth int // of blocks around the statement
-	early early
-	err   error
+	result ir.Local // the register that it returns; negative for a plan
+	depth  int      // of blocks around the statement
+	early  early
+	err    error
 
 	replaces bool // see Program.ReplacesData
 }
@@ -179,7 +180,7 @@ func (c *compiler) compile(f *function, blocks []*ir.Block, result ir.Local) {
 	if result >= 0 {
 		locals = append(locals, result)
 	}
-	c.function, c.flow, c.depth = f, flowOf(blocks, locals...), 0
+	c.function, c.flow, c.result, c.depth = f, flowOf(blocks, locals...), result, 0
 	if c.illegal != "" {
 		c.refuse("%s", c.illegal)
 		return

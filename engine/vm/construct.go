@@ -153,6 +153,10 @@ func (c *compiler) objectInsertOnceStmt(s *ir.ObjectInsertOnceStmt) step {
 func (c *compiler) insert(s ir.Stmt, target ir.Local, k, v ir.Operand, once bool) step {
 	key, value := c.operand(k), c.operand(v)
 	how, conflict := c.accessTo(target, s), c.keyConflict(s)
+	// Of equal values, which may be numbers written in different ways, OPA keeps the first in a rule and the last in a
+	// comprehension. The latter's object is made where it is filled.
+	made, _ := c.source(target, c.order[s])
+	last := target != c.result && made.made && made.shared == nil
 	return func(m *machine) signal {
 		k, err := key.forcedTerm(m)
 		if err != nil {
@@ -178,7 +182,9 @@ func (c *compiler) insert(s ir.Stmt, target ir.Local, k, v ir.Operand, once bool
 				if !former.Equal(v) {
 					return m.fail(conflict)
 				}
-				return next
+				if !last {
+					return next
+				}
 			}
 		}
 		object.Insert(k, v)

@@ -122,7 +122,7 @@ func planOf(t *testing.T, modules map[string]*ast.Module, entrypoints []string) 
 
 // TestRegressions has what the comparison with OPA has found, as small as it can be.
 func TestRegressions(t *testing.T) {
-	const input = `{"a":{"b":"1"},"n":1,"xs":["p","q"]}`
+	const input = `{"a":{"b":"1"},"n":1,"m":1.0,"xs":["p","q"]}`
 	const data = `{"base":{"o":{"1":"one","a":"A"},"xs":["p","q"]}}`
 	for name, row := range map[string]struct {
 		module  string
@@ -137,6 +137,11 @@ func TestRegressions(t *testing.T) {
 		"function replaced first":       {module: "r := x if x := [input.a, upper(\"x\")] with upper as 1 with input.a as 2"},
 		"nested keys share nothing":     {module: "r[x] := input.a if some x in input.xs\nr[x] := input.a if some x in data.base.xs"},
 		"set below a variable":          {module: "r[x] contains y if { some x in input.xs; some y in data.base.xs }"},
+		"first of equal numbers":        {module: "x := input.m if input.a\nx := input.n if input.a\nr := json.marshal(x)"},
+		"first of a function's":         {module: "f(_) := input.m if input.a\nf(_) := input.n if input.a\nr := json.marshal(f(1))"},
+		"first below a constant key":    {module: "o.k := input.m if input.a\no.k := input.n if input.a\nr := json.marshal(o)"},
+		"first below a variable key":    {module: "o[k] := x if { some k in input.xs; some x in [input.m, input.n] }\nr := json.marshal(o)"},
+		"last in a comprehension":       {module: "r := json.marshal({k: x | some k in input.xs; some x in [input.m, input.n]})"},
 		"objects below variables":       {module: "r[x].k[y] := 1 if { some x in input.xs; some y in data.base.xs }"},
 	} {
 		compared := differ(t, generated{module: "package p\n" + row.module, input: input, data: data, queries: []string{"r"}})

@@ -81,6 +81,7 @@ func (c *compiler) assignVarOnceStmt(s *ir.AssignVarOnceStmt) step {
 			if !same {
 				return m.fail(conflict)
 			}
+			return next // the first one stays: an equal number may be written in another way
 		}
 		m.regs[target] = value
 		return next

@@ -22,6 +22,10 @@
 //
 // It must never change a value that it has not made itself, keep anything of an evaluation for the next one, or know
 // what the policies and facts are about.
+//
+// Equal numbers that are written in different ways, such as 1 and 1.0, are one value. Which of the ways a result keeps is
+// OPA's, but for two of its shortcuts: a function called with equal numbers, and a partial object asked for one key, give
+// what they gave for the number that came first.
 package vm
 
 import (
@@ -55,11 +59,18 @@ type Program struct {
 type Environment struct {
 	Input  ast.Value // nil is undefined
 	Data   ast.Value
-	Now    time.Time      // time.Now when zero
-	Cancel topdown.Cancel // ends the evaluation; nil never does
+	Now    time.Time // time.Now when zero
+	Cancel Cancel    // ends the evaluation; nil never does
 	// Strict makes the errors of builtins end the evaluation. Otherwise a call that fails is undefined.
 	Strict       bool
 	Capabilities *ast.Capabilities // what builtins may do; nil is everything that this version of OPA can
+}
+
+// Cancel says whether an evaluation has to end. Cancelled is asked often, and may be wrong for some microseconds; Look is
+// asked before what may take long.
+type Cancel interface {
+	topdown.Cancel
+	Look() bool
 }
 
 // Binding is the value of one variable of a query.
@@ -133,7 +144,7 @@ type machine struct {
 	err      error // why the evaluation stops
 
 	now      time.Time
-	cancel   topdown.Cancel
+	cancel   Cancel
 	strict   bool
 	volatile bool
 
@@ -203,9 +214,15 @@ func (m *machine) fail(err error) signal {
 
 // cancelled tells whether the evaluation has to end, and has noted why.
 func (m *machine) cancelled() bool {
-	if m.cancel == nil || !m.cancel.Cancelled() {
-		return false
-	}
+	return m.cancel != nil && m.cancel.Cancelled() && m.over()
+}
+
+// late looks whether the evaluation has to end.
+func (m *machine) late() bool {
+	return m.cancel != nil && m.cancel.Look() && m.over()
+}
+
+func (m *machine) over() bool {
 	m.err = &topdown.Error{Code: topdown.CancelErr, Message: "caller cancelled query execution"}
 	return true
 }

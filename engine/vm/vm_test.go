@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -116,6 +118,51 @@ func TestVolatile(t *testing.T) {
 	}
 }
 
+// looking is a vm.Cancel that always knows.
+type looking struct{ canceller }
+
+type canceller = topdown.Cancel
+
+func (c looking) Look() bool { return c.Cancelled() }
+
+// hasty says that it is late at the third look, and never otherwise.
+type hasty struct {
+	canceller
+	looks int
+}
+
+func (h *hasty) Look() bool {
+	h.looks++
+	return h.looks > 2
+}
+
+func (h *hasty) Cancelled() bool { return h.looks > 2 }
+
+// The time is looked at before each call that may take long, however few calls there are.
+func TestTimeIsLookedAtBeforeLongCalls(t *testing.T) {
+	for name, body := range map[string]string{
+		"a text":       `regex.match("x*y$", input.text)`,
+		"an array":     `sort(input.list)`,
+		"an object":    `json.marshal(input.object)`,
+		"a number":     `count(numbers.range(1, 100000)) > 0`,
+		"walk":         `[p | walk(input.list, p)]`,
+		"a made array": `sum([n | some n in input.list])`,
+	} {
+		p := rules(t, "r := [x | some _ in input.list; x := "+body+"]", "r")
+		var list, object []string
+		for i := range 100 {
+			list = append(list, strconv.Itoa(i))
+			object = append(object, fmt.Sprintf(`"k%d":%d`, i, i))
+		}
+		input := fmt.Sprintf(`{"text":%q,"list":[%s],"object":{%s}}`, strings.Repeat("x", 2000), strings.Join(list, ","), strings.Join(object, ","))
+		late := &hasty{canceller: topdown.NewCancel()}
+		_, err := run(t, p, "r", &vm.Environment{Input: lazy(t, input), Data: lazy(t, "{}"), Cancel: late})
+		if !topdown.IsCancel(err) || late.looks != 3 {
+			t.Errorf("%s: %d looks, %v", name, late.looks, err)
+		}
+	}
+}
+
 func TestCancelEndsEvaluation(t *testing.T) {
 	p := rules(t, `
 		many := numbers.range(1, 100000)
@@ -126,7 +173,7 @@ func TestCancelEndsEvaluation(t *testing.T) {
 		walked := count([x | walk([many | some _ in many], x)])
 	`, "product", "every_one", "partial", "range", "walked")
 	for _, name := range []string{"product", "every_one", "partial", "range", "walked"} {
-		cancel := topdown.NewCancel()
+		cancel := looking{topdown.NewCancel()}
 		timer := time.AfterFunc(30*time.Millisecond, cancel.Cancel)
 		begun := time.Now()
 		_, err := run(t, p, name, &vm.Environment{Data: lazy(t, "{}"), Cancel: cancel})
