@@ -28,10 +28,16 @@ type Clock struct {
 	seed  maphash.Seed // nobody outside can choose ids that share a stripe
 	since Revision     // when this clock began: of what came before it knows nothing
 	table []atomic.Uint64
+	// groups has the newest revision of each group of stripes. It is small enough to stay close to the processor, and
+	// most stripes of a footprint belong to groups in which nothing has changed lately.
+	groups []atomic.Uint64
 }
 
 // stripes is how many there are: at 8 MiB few paths share one, and pages that are never touched cost nothing.
 const stripes = 1 << 20
+
+// grouped is how many stripes have one group.
+const grouped = 128
 
 // Stripe is a place in a Clock's table.
 type Stripe uint32
@@ -42,7 +48,7 @@ type Footprint []Stripe
 
 // NewClock makes the clock of a store whose newest revision is since.
 func NewClock(since Revision) *Clock {
-	return &Clock{seed: maphash.MakeSeed(), since: since, table: make([]atomic.Uint64, stripes)}
+	return &Clock{seed: maphash.MakeSeed(), since: since, table: make([]atomic.Uint64, stripes), groups: make([]atomic.Uint64, stripes/grouped)}
 }
 
 // Point is the stripe of reading the document at p.
@@ -60,13 +66,18 @@ func (c *Clock) stripe(key string) Stripe {
 func (c *Clock) Mark(r Revision, writes []Write) {
 	for _, w := range writes {
 		key := w.Path.key
-		c.table[c.stripe(key)].Store(uint64(r))
+		c.mark(r, c.stripe(key))
 		for i := range len(key) {
 			if key[i] == '/' {
-				c.table[c.stripe(key[:i+1])].Store(uint64(r))
+				c.mark(r, c.stripe(key[:i+1]))
 			}
 		}
 	}
+}
+
+func (c *Clock) mark(r Revision, s Stripe) {
+	c.table[s].Store(uint64(r))
+	c.groups[s/grouped].Store(uint64(r))
 }
 
 // Unchanged says whether a result with this footprint, computed at revision e, is certainly the result at revision v.
@@ -76,7 +87,7 @@ func (c *Clock) Unchanged(f Footprint, e, v Revision) bool {
 		return false
 	}
 	for _, s := range f {
-		if Revision(c.table[s].Load()) > oldest {
+		if Revision(c.groups[s/grouped].Load()) > oldest && Revision(c.table[s].Load()) > oldest {
 			return false
 		}
 	}

@@ -21,37 +21,37 @@ const (
 // strings of a Fiber context end with the handler.
 func presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
 	var p authn.Presented
-	var pair authn.Pair
-	var keys, secrets int
-	for name, value := range c.Request().Header.All() {
-		switch string(name) { // in the canonical form
-		case fiber.HeaderAuthorization:
-			p.Authorization = append(p.Authorization, string(value))
-		case "X-Api-Key":
-			pair.ID = directory.NewSecret(string(value))
-			keys++
-		case "X-Api-Secret":
-			pair.Secret = directory.NewSecret(string(value))
-			secrets++
-		}
+	for _, value := range c.Request().Header.PeekAll(fiber.HeaderAuthorization) {
+		p.Authorization = append(p.Authorization, string(value))
 	}
+	key, keys := secretHeader(c, "X-Api-Key")
+	secret, secrets := secretHeader(c, "X-Api-Secret")
 	if keys > 1 {
 		p.Body = append(p.Body, "the header X-API-Key was sent more than once")
 	}
 	if secrets > 1 {
 		p.Body = append(p.Body, "the header X-API-Secret was sent more than once")
 	}
-	if !pair.ID.IsZero() || !pair.Secret.IsZero() {
-		p.KeyPairs = append(p.KeyPairs, pair)
+	if !key.IsZero() || !secret.IsZero() {
+		p.KeyPairs = append(p.KeyPairs, authn.Pair{ID: key, Secret: secret})
 	}
-	fromQuery(&p, c, query)
+	if len(c.Request().URI().QueryString()) > 0 {
+		p = withQuery(p, c, query)
+	}
 	return p
 }
 
-func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
-	if len(c.Request().URI().QueryString()) == 0 {
-		return
+// secretHeader returns a header field, and how many there are.
+func secretHeader(c *fiber.Ctx, name string) (directory.Secret, int) {
+	values := c.Request().Header.PeekAll(name)
+	if len(values) == 0 {
+		return directory.Secret{}, 0
 	}
+	return directory.NewSecret(string(values[0])), len(values)
+}
+
+// withQuery adds what the query has.
+func withQuery(p authn.Presented, c *fiber.Ctx, query secretsInQuery) authn.Presented {
 	found := map[string]string{}
 	for name, value := range c.Request().URI().QueryArgs().All() {
 		parameter := string(name)
@@ -64,11 +64,11 @@ func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
 		}
 	}
 	if len(found) == 0 {
-		return
+		return p
 	}
 	if _, token := found["access_token"]; token || query == refuseQuery {
 		p.Body = append(p.Body, "credentials are not taken from the query here: send them in a header")
-		return
+		return p
 	}
 	pair := func(id, secret string) authn.Pair {
 		return authn.Pair{ID: directory.NewSecret(found[id]), Secret: directory.NewSecret(found[secret])}
@@ -79,4 +79,5 @@ func fromQuery(p *authn.Presented, c *fiber.Ctx, query secretsInQuery) {
 	if p2 := pair("client_id", "client_secret"); !p2.ID.IsZero() || !p2.Secret.IsZero() {
 		p.Clients = append(p.Clients, p2)
 	}
+	return p
 }

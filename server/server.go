@@ -100,7 +100,7 @@ func New(o Options) (*Server, error) {
 		StrictRouting: true, CaseSensitive: true,
 		ErrorHandler: s.routeError,
 	})
-	s.app.Use(echoRequestID, s.logRequest, plainFraming, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
+	s.app.Use(s.receive, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
 	s.app.Get("/healthz", s.healthz)
 	s.app.Get("/readyz", s.readyz)
 	for _, t := range o.Tenants {
@@ -204,20 +204,13 @@ func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 	}
 }
 
-// echoRequestID returns X-Request-ID unchanged, on errors too (AuthZEN §10.1.3).
-func echoRequestID(c *fiber.Ctx) error {
+// receive is what happens to every request first. It logs the route pattern, never the path or the query as sent: they
+// may carry secrets.
+func (s *Server) receive(c *fiber.Ctx) error {
 	copyRequestID(c)
-	return c.Next()
-}
-
-func copyRequestID(c *fiber.Ctx) {
-	if id := c.Request().Header.Peek(fiber.HeaderXRequestID); len(id) > 0 {
-		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
+	if err := plainFraming(c.Request().Header.RawHeaders()); err != nil {
+		return err
 	}
-}
-
-// logRequest logs the route pattern, never the path or the query as sent: they may carry secrets.
-func (s *Server) logRequest(c *fiber.Ctx) error {
 	if !s.log.Enabled(s.base, slog.LevelDebug) {
 		return c.Next()
 	}
@@ -225,6 +218,13 @@ func (s *Server) logRequest(c *fiber.Ctx) error {
 	err := c.Next()
 	s.log.Debug("request", "method", c.Method(), "route", c.Route().Path, "status", c.Response().StatusCode(), "took", time.Since(start))
 	return err
+}
+
+// copyRequestID returns X-Request-ID unchanged, on errors too (AuthZEN §10.1.3).
+func copyRequestID(c *fiber.Ctx) {
+	if id := c.Request().Header.Peek(fiber.HeaderXRequestID); len(id) > 0 {
+		c.Response().Header.SetBytesV(fiber.HeaderXRequestID, id)
+	}
 }
 
 func (s *Server) logPanic(c *fiber.Ctx, recovered any) {

@@ -169,14 +169,15 @@ func (m *Memo) shardOf(key *Key) *shard { return &m.shards[key[0]%shardCount] }
 
 // entry is a result and what it rests on.
 type entry struct {
-	key       Key
-	value     any
-	footprint datastore.Footprint
-	until     int64         // nanoseconds since 1970; math.MaxInt64: for ever
+	// What a hit looks at comes first, so that it is fetched together.
 	at        atomic.Uint64 // a revision at which it is the result: that of its computation, or a later one
+	until     int64         // nanoseconds since 1970; math.MaxInt64: for ever
+	value     any
+	uses      atomic.Uint32
+	footprint datastore.Footprint
 
+	key        Key
 	size       int64
-	uses       atomic.Uint32
 	queue      *queue
 	prev, next *entry
 }
