@@ -68,7 +68,7 @@ func (p Path) Join(segments ...string) Path {
 }
 
 func writeEscaped(b *strings.Builder, s string) {
-	if !strings.ContainsAny(s, "~/") {
+	if strings.IndexByte(s, '~') < 0 && strings.IndexByte(s, '/') < 0 {
 		b.WriteString(s)
 		return
 	}

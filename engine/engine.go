@@ -52,6 +52,7 @@ type Options struct {
 // Engine decides for one tenant. It is safe for concurrent use.
 type Engine struct {
 	tenant  datastore.TenantID
+	root    datastore.Path // of the facts
 	set     atomic.Pointer[PolicySet]
 	options Options
 	checks  checks
@@ -68,7 +69,7 @@ func New(tenant datastore.TenantID, set *PolicySet, o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{tenant: tenant, options: o, checks: checks{waiting: make(chan check, maxWaiting)}}
+	e := &Engine{tenant: tenant, root: tenant.Path(), options: o, checks: checks{waiting: make(chan check, maxWaiting)}}
 	e.set.Store(set)
 	return e
 }
@@ -149,7 +150,7 @@ func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte) (*evaluati
 	ev := &evaluation{
 		engine: e,
 		set:    set,
-		facts:  newFacts(r, e.tenant, e.options.ScanLimit),
+		facts:  newFacts(r, e.root, e.options.ScanLimit),
 		now:    e.options.Now(),
 		byOPA:  set.program == nil || set.distrusted.Load(),
 	}

@@ -41,16 +41,47 @@ type facts struct {
 	storage.WritesNotSupported
 
 	reading  *memo.Reading
-	tenant   datastore.TenantID
+	tenant   datastore.Path // its root
 	deadline *deadline
 
-	documents map[datastore.Path]ast.Value // nil for those that are absent
-	scans     []scan
-	budget    int // documents that may still be scanned
-	limit     int
+	first  []readDocument
+	more   map[datastore.Path]ast.Value
+	scans  []scan
+	budget int // documents that may still be scanned
+	limit  int
 
 	recording bool
 	reads     []FactRead
+}
+
+// readDocument is a document that was read: nil when it is absent.
+type readDocument struct {
+	path  datastore.Path
+	value ast.Value
+}
+
+// fewRead is up to how many documents a search from the first on is quicker than a map.
+const fewRead = 16
+
+func (f *facts) known(p datastore.Path) (ast.Value, bool) {
+	for i := range f.first {
+		if f.first[i].path == p {
+			return f.first[i].value, true
+		}
+	}
+	v, ok := f.more[p]
+	return v, ok
+}
+
+func (f *facts) remember(p datastore.Path, v ast.Value) {
+	if len(f.first) < fewRead {
+		f.first = append(f.first, readDocument{p, v})
+		return
+	}
+	if f.more == nil {
+		f.more = make(map[datastore.Path]ast.Value)
+	}
+	f.more[p] = v
 }
 
 // scan is a part of the data document that was read as a whole.
@@ -60,8 +91,8 @@ type scan struct {
 	value  ast.Value // nil when there is nothing below prefix
 }
 
-func newFacts(r *memo.Reading, tenant datastore.TenantID, limit int) *facts {
-	return &facts{reading: r, tenant: tenant, budget: limit, limit: limit}
+func newFacts(r *memo.Reading, root datastore.Path, limit int) *facts {
+	return &facts{reading: r, tenant: root, budget: limit, limit: limit, first: make([]readDocument, 0, fewRead)}
 }
 
 // Read returns what policies see at path.
@@ -131,11 +162,11 @@ func (f *facts) anyDepth(ctx context.Context, segments []string) (ast.Value, err
 
 // document is one point read, or none when it was made before.
 func (f *facts) document(ctx context.Context, segments []string) (ast.Value, error) {
-	p := f.tenant.Path(segments...)
+	p := f.tenant.Join(segments...)
 	if !p.Valid() {
 		return nil, nil
 	}
-	if v, ok := f.documents[p]; ok {
+	if v, ok := f.known(p); ok {
 		return v, nil
 	}
 	if v, known, err := f.scanned(p, segments); known {
@@ -145,10 +176,7 @@ func (f *facts) document(ctx context.Context, segments []string) (ast.Value, err
 	if err != nil {
 		return nil, &factsError{err}
 	}
-	if f.documents == nil {
-		f.documents = make(map[datastore.Path]ast.Value)
-	}
-	f.documents[p] = read.value
+	f.remember(p, read.value)
 	if f.recording {
 		f.reads = append(f.reads, FactRead{Path: p.String(), Found: read.value != nil, Value: read.text})
 	}
@@ -186,7 +214,7 @@ func documentAt(ctx context.Context, r *memo.Reading, p datastore.Path) (*docume
 
 // interior is the object of all documents below the segments.
 func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, error) {
-	p := f.tenant.Path(segments...)
+	p := f.tenant.Join(segments...)
 	if !p.Valid() {
 		return nil, nil
 	}

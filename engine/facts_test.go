@@ -146,7 +146,7 @@ func TestFactsLookup(t *testing.T) {
 		{[]string{"system", "x"}, ""},
 		{[]string{"", "x"}, ""},
 	} {
-		f := newFacts(memo.Over(v), tenant, 1000)
+		f := newFacts(memo.Over(v), tenant.Path(), 1000)
 		f.deadline = newDeadline(t.Context(), time.Minute)
 		got, err := f.Read(t.Context(), nil, test.path)
 		if test.want == "" {
@@ -178,7 +178,7 @@ func TestScanLimit(t *testing.T) {
 }
 
 func TestFactsAreReadOnly(t *testing.T) {
-	f := newFacts(memo.Over(viewOf(t, nil)), tenant, 1)
+	f := newFacts(memo.Over(viewOf(t, nil)), tenant.Path(), 1)
 	if err := f.Write(t.Context(), nil, storage.AddOp, storage.Path{"users", "x"}, 1); err == nil {
 		t.Error("written")
 	}
