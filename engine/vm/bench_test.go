@@ -92,22 +92,24 @@ func BenchmarkDecision(b *testing.B) {
 	modules := examples(b)
 	p := program(b, modules, decision)
 	data := lazy(b, facts)
-	cancel := looking{topdown.NewCancel()}
 	for _, q := range questions {
 		text := question(q.principal, q.action)
-		b.Run(q.name+"/vm", func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				input, err := vm.JSON(text)
-				if err != nil {
-					b.Fatal(err)
+		// The two tell what it costs that an evaluation can be cancelled.
+		for name, cancel := range map[string]vm.Cancel{"vm": looking{topdown.NewCancel()}, "vm-endless": nil} {
+			b.Run(q.name+"/"+name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					input, err := vm.JSON(text)
+					if err != nil {
+						b.Fatal(err)
+					}
+					outcome, err := p.Run(b.Context(), decision, &vm.Environment{Input: input, Data: data, Cancel: cancel})
+					if err != nil || len(outcome.Results) != 1 {
+						b.Fatal(outcome, err)
+					}
 				}
-				outcome, err := p.Run(b.Context(), decision, &vm.Environment{Input: input, Data: data, Cancel: cancel})
-				if err != nil || len(outcome.Results) != 1 {
-					b.Fatal(outcome, err)
-				}
-			}
-		})
+			})
+		}
 		b.Run(q.name+"/topdown", func(b *testing.B) {
 			evaluate := reference(b, modules, facts)
 			input := ast.NewTerm(ast.MustParseTerm(text).Value)
