@@ -60,12 +60,13 @@ type check struct {
 	revision datastore.Revision
 	now      time.Time
 	decision *Decision
+	panicked error // instead of a decision
 }
 
 // Difference is a decision that OPA's evaluator makes differently, with all that it takes to repeat it.
 type Difference struct {
 	Point           Point
-	Input           string // JSON, as are the two decisions
+	Input           string // JSON, as are the two decisions; Decided is a stack trace after a panic
 	PolicyRevision  string
 	DataRevision    datastore.Revision
 	Now             time.Time
@@ -83,16 +84,27 @@ func (e *Engine) Checks() Checks {
 
 // offer hands over one evaluation in so many to be checked, unless enough wait already. What OPA's evaluator has made
 // itself, and what would be another thing each time, cannot be checked.
-func (e *Engine) offer(ev *evaluation, p Point, input []byte, d *Decision, err error) {
+func (e *Engine) offer(ev *evaluation, p Point, d *Decision, err error) {
 	n := e.checks.evaluated.Add(1)
-	if e.options.CheckOneIn == 0 || n%e.options.CheckOneIn != 0 || ev.byOPA || ev.volatile || len(input) > maxCheckedInput {
+	if e.options.CheckOneIn == 0 || n%e.options.CheckOneIn != 0 || ev.byOPA || ev.volatile || len(ev.text) > maxCheckedInput {
 		return
 	}
 	if failed := (*EvaluationError)(nil); err != nil && (!errors.As(err, &failed) || failed.Kind != PolicyError) {
 		return // a limit was reached or the facts are unavailable, which says nothing about the policy
 	}
+	e.hand(check{set: ev.set, point: p, input: slices.Clone(ev.text), revision: ev.facts.reading.Revision(), now: ev.now, decision: d})
+}
+
+// distrust leaves a policy set to OPA's evaluator on which the machine has panicked, and has that reported.
+func (e *Engine) distrust(ev *evaluation, p Point, panicked error) {
+	e.checks.fail(ev.set)
+	input := ev.text[:min(len(ev.text), maxCheckedInput)]
+	e.hand(check{set: ev.set, point: p, input: slices.Clone(input), revision: ev.facts.reading.Revision(), now: ev.now, panicked: panicked})
+}
+
+func (e *Engine) hand(c check) {
 	select {
-	case e.checks.waiting <- check{ev.set, p, slices.Clone(input), ev.facts.reading.Revision(), ev.now, d}:
+	case e.checks.waiting <- c:
 	default:
 	}
 }
@@ -105,6 +117,10 @@ func (e *Engine) Check(ctx context.Context, store datastore.Store, report func(D
 		case <-ctx.Done():
 			return nil
 		case c := <-e.checks.waiting:
+			if c.panicked != nil {
+				report(c.difference(c.panicked.Error(), ""))
+				continue
+			}
 			if c.set.distrusted.Load() {
 				continue // one report is enough
 			}
@@ -146,7 +162,12 @@ func (e *Engine) repeat(ctx context.Context, store datastore.Store, c check) (*D
 	if failed != nil && failed.Kind != PolicyError || same(c.decision, wanted) {
 		return nil, nil // where a limit was reached or the facts are unavailable, nothing can be said
 	}
-	return &Difference{c.point, string(c.input), c.set.revision, c.revision, c.now, c.decision.text(), wanted.text()}, nil
+	d := c.difference(c.decision.text(), wanted.text())
+	return &d, nil
+}
+
+func (c check) difference(decided, wanted string) Difference {
+	return Difference{c.point, string(c.input), c.set.revision, c.revision, c.now, decided, wanted}
 }
 
 // text is the decision as JSON.

@@ -112,6 +112,34 @@ func TestWrongDecisionsAreFoundOut(t *testing.T) {
 	}
 }
 
+// onceView panics at its first read.
+type onceView struct {
+	datastore.View
+	panicked bool
+}
+
+func (v *onceView) Get(ctx context.Context, p datastore.Path) ([]byte, error) {
+	if !v.panicked {
+		v.panicked = true
+		panic("at first")
+	}
+	return v.View.Get(ctx, p)
+}
+
+// A panic of the machine costs no decision, only its trust.
+func TestPanicsAreLeftToOPA(t *testing.T) {
+	set := compiled(t, accessPolicy(openTo))
+	c := checkAll(t, set)
+	view := &onceView{View: viewOf(t, map[string]string{"custom/open": `{"to":["alice"]}`})}
+	d, err := c.Decide(t.Context(), memo.Over(view), set, Access, []byte(`{"user":"alice"}`))
+	if err != nil || !d.Allow {
+		t.Errorf("%v, %v", d.Reasons, err)
+	}
+	if r := <-c.reports; !strings.Contains(r.Decided, "at first") || r.Input != `{"user":"alice"}` || c.Checks().Differing != 1 || !set.distrusted.Load() {
+		t.Errorf("%+v", r)
+	}
+}
+
 // What would be another thing the next time is neither remembered nor checked.
 func TestVolatileDecisionsAreNotChecked(t *testing.T) {
 	c := checkAll(t, compiled(t, accessPolicy(`decision := {"allow": time.now_ns() > 0, "reasons": [{"code": uuid.rfc4122("x")}]}`)))

@@ -128,7 +128,7 @@ func (e *Engine) Ask(ctx context.Context, r *memo.Reading, set *PolicySet, p Poi
 			return ev.deny(err), err
 		}
 		d, err := ev.decide(ctx, p, e.options.EvaluationLimit)
-		e.offer(ev, p, text, d, err)
+		e.offer(ev, p, d, err)
 		return d, err
 	})
 }
@@ -139,6 +139,7 @@ type evaluation struct {
 	engine *Engine
 	set    *PolicySet
 	facts  *facts
+	text   []byte    // of the input
 	input  ast.Value // nil when there is none
 	now    time.Time
 	byOPA  bool // not by Mandate's own machine
@@ -150,6 +151,7 @@ func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte) (*evaluati
 	ev := &evaluation{
 		engine: e,
 		set:    set,
+		text:   input,
 		facts:  newFacts(r, e.root, e.options.ScanLimit),
 		now:    e.options.Now(),
 		byOPA:  set.program == nil || set.distrusted.Load(),
@@ -218,7 +220,7 @@ func (ev *evaluation) within(ctx context.Context, limit time.Duration, evaluate 
 
 // execute evaluates the decision at p by Mandate's machine.
 func (ev *evaluation) execute(ctx context.Context, d *deadline, p Point) (ast.Value, error) {
-	outcome, err := ev.set.program.Run(ctx, plan(p), &vm.Environment{Input: ev.input, Data: ev.facts.root(ctx), Now: ev.now, Cancel: d})
+	outcome, err := ev.run(ctx, d, p)
 	ev.used(outcome.Volatile)
 	if err != nil && !d.over && !isOfFacts(err) {
 		// OPA's evaluator passes over rules that its index excludes, and so perhaps over this error. If not, it knows best
@@ -229,6 +231,17 @@ func (ev *evaluation) execute(ctx context.Context, d *deadline, p Point) (ast.Va
 		return nil, err
 	}
 	return outcome.Results[0].Value("result"), nil
+}
+
+// run runs the program of the set. A panic in it is an error, after which the set is not trusted to it again.
+func (ev *evaluation) run(ctx context.Context, d *deadline, p Point) (outcome vm.Outcome, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+			ev.engine.distrust(ev, p, err)
+		}
+	}()
+	return ev.set.program.Run(ctx, plan(p), &vm.Environment{Input: ev.input, Data: ev.facts.root(ctx), Now: ev.now, Cancel: d})
 }
 
 // reference evaluates query by OPA's own evaluator.
