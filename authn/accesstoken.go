@@ -16,27 +16,41 @@ import (
 
 const accessTokenType = "access_token"
 
-// accessToken is a JWT that the tenant itself issued (RFC 9068).
-type accessToken struct{ token directory.Secret }
+// accessToken is a JWT: one that the tenant itself issued (RFC 9068), sent as a bearer token or with a DPoP proof, or one of
+// another issuer (externaltoken.go).
+type accessToken struct {
+	token     directory.Secret
+	presented Presented
+}
 
 func recogniseAccessToken(p Presented) ([]credential, error) {
 	token, ok := p.authorization("Bearer")
 	if !ok {
-		return nil, nil
+		if token, ok = p.authorization("DPoP"); !ok {
+			return nil, nil
+		}
 	}
 	if shape, _, _ := directory.ShapeOf(token); shape != directory.JWTToken {
 		return nil, nil
 	}
-	return []credential{accessToken{directory.NewSecret(token)}}, nil
+	return []credential{accessToken{directory.NewSecret(token), p}}, nil
 }
 
-// accessClaims are the claims of RFC 9068 §2.2 and Mandate's org.
+// accessClaims are the claims of RFC 9068 §2.2 and Mandate's own: org, sub_type and grant_id.
 type accessClaims struct {
 	jwt.RegisteredClaims
-	ClientID        string  `json:"client_id"`
-	AuthorizedParty string  `json:"azp"`
-	Org             string  `json:"org"`
-	Scope           *string `json:"scope"`
+	ClientID string        `json:"client_id"`
+	Org      string        `json:"org"`
+	Scope    *string       `json:"scope"`
+	Kind     PrincipalType `json:"sub_type"`
+	Grant    string        `json:"grant_id"`
+	Methods  []string      `json:"amr"`
+	AuthTime int64         `json:"auth_time"`
+	Actor    *Actor        `json:"act"`
+	Confirms *Confirmation `json:"cnf"`
+	// Of a user whom the connection of Org vouches for.
+	Connection string   `json:"connection"`
+	Roles      []string `json:"roles"`
 }
 
 // verifiedToken is what a token says of which the signature and the time are good.
@@ -49,24 +63,55 @@ type verifiedToken struct {
 func (t *verifiedToken) Bytes() int { return t.bytes }
 
 func (c accessToken) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
-	tokens := memo.Table[*verifiedToken]{Kind: "token"}
-	question := memo.Part(memo.Part(tokens.Ask(nil), a.tenant), c.token.Expose())
-	token, err := tokens.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*verifiedToken, error) {
-		return c.verify(ctx, a, r)
-	})
+	if a.foreign(c) {
+		return a.externalToken(ctx, r, c.token)
+	}
+	token, err := a.verified(ctx, r, c.token)
 	if err != nil {
 		return nil, err
 	}
-	return a.tokenPrincipal(token), nil
+	if err := a.confirm(r, c, token.Confirms); err != nil {
+		return nil, err
+	}
+	p := a.tokenPrincipal(token)
+	return p, a.tokenStanding(ctx, r, p)
 }
 
-func (c accessToken) verify(ctx context.Context, a *Authenticator, r *memo.Reading) (*verifiedToken, error) {
+func (a *Authenticator) verified(ctx context.Context, r *memo.Reading, token directory.Secret) (*verifiedToken, error) {
+	tokens := memo.Table[*verifiedToken]{Kind: "token"}
+	question := memo.Part(memo.Part(tokens.Ask(nil), a.tenant), token.Expose())
+	return tokens.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*verifiedToken, error) {
+		return a.verify(ctx, r, token)
+	})
+}
+
+// Inspect verifies an access token as Authenticate does, but for somebody who holds it without having to prove more:
+// who introspects or revokes a token, not who uses it. Anything that is no good token of this issuer is an *Error.
+func (a *Authenticator) Inspect(ctx context.Context, r *memo.Reading, token directory.Secret) (*Principal, error) {
+	if shape, _, _ := directory.ShapeOf(token.Expose()); shape != directory.JWTToken {
+		return nil, invalid()
+	}
+	verified, err := a.verified(ctx, r, token)
+	if err != nil {
+		return nil, err
+	}
+	p := a.tokenPrincipal(verified)
+	if err := a.tokenStanding(ctx, r, p); err != nil {
+		return nil, err
+	}
+	if err := a.standing(ctx, r, p); err != nil {
+		return nil, err
+	}
+	return p, p.complete()
+}
+
+func (a *Authenticator) verify(ctx context.Context, r *memo.Reading, presented directory.Secret) (*verifiedToken, error) {
 	var storeErr error
 	parser := jwt.NewParser(jwt.WithIssuer(a.issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 		jwt.WithLeeway(a.leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
 	verified := &verifiedToken{}
 	claims := &verified.accessClaims
-	_, err := parser.ParseWithClaims(c.token.Expose(), claims, func(token *jwt.Token) (any, error) {
+	_, err := parser.ParseWithClaims(presented.Expose(), claims, func(token *jwt.Token) (any, error) {
 		key, err := a.verificationKey(ctx, r, token)
 		if failed := (*Error)(nil); err != nil && !errors.As(err, &failed) {
 			storeErr = err
@@ -82,24 +127,66 @@ func (c accessToken) verify(ctx context.Context, a *Authenticator, r *memo.Readi
 	case err != nil:
 		return nil, invalid()
 	}
-	if claims.Subject == "" || claims.ClientID == "" || claims.ID == "" || len(claims.Audience) == 0 || claims.IssuedAt == nil {
+	if claims.Subject == "" || claims.ClientID == "" || claims.ID == "" || len(claims.Audience) == 0 || claims.IssuedAt == nil || claims.Kind == "" {
 		return nil, invalid()
 	}
-	if verified.extra, err = extraClaims(c.token.Expose()); err != nil {
+	if verified.extra, err = extraClaims(presented.Expose()); err != nil {
 		return nil, invalid()
 	}
 	extra, err := json.Marshal(verified.extra)
 	if err != nil {
 		return nil, invalid()
 	}
-	verified.bytes = 1000 + 2*len(c.token.Expose()) + memo.JSONBytes(extra)
+	verified.bytes = 1000 + 2*len(presented.Expose()) + memo.JSONBytes(extra)
 	r.NotAfter(claims.ExpiresAt.Add(a.leeway))
 	return verified, nil
 }
 
+// tokenStanding checks that the token was not revoked, nor the grant that it rests on.
+func (a *Authenticator) tokenStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	revoked := inactive("token_revoked", "the access token has been revoked: get a new one")
+	_, found, err := a.tenant.RevokedToken(p.Credential.ID).Find(ctx, r)
+	if err != nil {
+		return err
+	}
+	if found {
+		return revoked
+	}
+	if p.Grant == "" {
+		return nil
+	}
+	grant, found, err := a.tenant.Grant(p.Grant).Find(ctx, r)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return revoked
+	}
+	return a.GrantStanding(ctx, r, grant)
+}
+
+// GrantStanding checks what a grant rests on: its client, which counts also for what others have made of its tokens, and the
+// consent, that very one and not another that the user has given since.
+func (a *Authenticator) GrantStanding(ctx context.Context, r *memo.Reading, g directory.Grant) error {
+	if g.Client != "" {
+		if err := a.clientStanding(ctx, r, &Principal{Type: Client, Subject: g.Client, AuthorizedParty: g.Client, Org: g.Org}); err != nil {
+			return err
+		}
+	}
+	if g.Consent == "" {
+		return nil
+	}
+	consent, _, err := a.tenant.Consent(g.Subject, g.Client).Find(ctx, r)
+	if err == nil && consent.Orgs[g.Org].ID != g.Consent {
+		err = inactive("consent_withdrawn", "the user has taken back what the token rests on")
+	}
+	return err
+}
+
 // ReservedClaims say what a token is. Only the issuer sets them, and policies see them as members of the principal.
 func ReservedClaims() []string {
-	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "org", "act", "may_act", "cnf", "auth_time", "acr", "amr"}
+	return []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "azp", "scope", "org", "act", "may_act", "cnf", "auth_time", "acr", "amr",
+		"sub_type", "grant_id", "connection", "roles"}
 }
 
 // extraClaims are the others of a verified token.
@@ -140,15 +227,20 @@ func (a *Authenticator) verificationKey(ctx context.Context, r *memo.Reading, to
 
 func (a *Authenticator) tokenPrincipal(token *verifiedToken) *Principal {
 	p := &Principal{
-		Type: Client, Subject: token.Subject, Org: token.Org, Scopes: []string{}, Audience: token.Audience, Methods: []string{"token"},
-		Credential: CredentialRef{Type: accessTokenType, ID: token.ID}, Expires: token.ExpiresAt.Unix(), Claims: token.extra,
+		Type: token.Kind, Subject: token.Subject, Org: token.Org, Scopes: []string{}, Audience: token.Audience, Methods: token.Methods,
+		Credential: CredentialRef{Type: accessTokenType, ID: token.ID}, Expires: token.ExpiresAt.Unix(), AuthTime: token.AuthTime,
+		Actor: token.Actor, Confirms: token.Confirms, Claims: token.extra, ClientID: token.ClientID, Grant: token.Grant,
+		Connection: token.Connection, Roles: token.Roles,
+		IssuedAt: token.IssuedAt.Unix(),
+	}
+	if len(p.Methods) == 0 {
+		p.Methods = []string{"token"}
 	}
 	if token.Scope != nil {
 		p.Scopes = strings.Fields(*token.Scope)
 	}
-	// The two differ when the client acts for somebody (RFC 9068 §2.2: without a user, sub is the client).
-	if token.Subject != token.ClientID {
-		p.Type, p.AuthorizedParty = User, token.ClientID
+	if token.Subject != token.ClientID && token.ClientID != a.issuer {
+		p.AuthorizedParty = token.ClientID
 	}
 	return p
 }

@@ -3,13 +3,14 @@ package authn
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"mandate/datastore"
 	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
-// bearerKey is an API key sent as a bearer token.
+// bearerKey is an API key sent as a bearer token, or a partner token that is a whole credential (integration.go).
 type bearerKey struct{ key directory.Secret }
 
 func recogniseBearerKey(p Presented) ([]credential, error) {
@@ -24,6 +25,13 @@ func recogniseBearerKey(p Presented) ([]credential, error) {
 }
 
 func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
+	owner, err := a.secretOwner(ctx, r, c.key, directory.KindAPIKey, directory.KindPartnerToken)
+	if err != nil {
+		return nil, err
+	}
+	if owner.Kind == directory.KindPartnerToken {
+		return a.integration(ctx, r, owner)
+	}
 	id, key, err := a.findKey(ctx, r, c.key, directory.BearerKey)
 	if err != nil {
 		return nil, err
@@ -44,13 +52,13 @@ func (a *Authenticator) findKey(ctx context.Context, r *memo.Reading, presented 
 	return owner.ID, key, err
 }
 
-// secretOwner finds whose secret it is; one of another kind is as invalid as an unknown one.
-func (a *Authenticator) secretOwner(ctx context.Context, r *memo.Reading, presented directory.Secret, kind directory.SecretKind) (directory.SecretOwner, error) {
+// secretOwner finds whose secret it is; one of no such kind is as invalid as an unknown one.
+func (a *Authenticator) secretOwner(ctx context.Context, r *memo.Reading, presented directory.Secret, kinds ...directory.SecretKind) (directory.SecretOwner, error) {
 	if directory.Mistyped(presented.Expose()) {
 		return directory.SecretOwner{}, invalid()
 	}
 	owner, found, err := a.tenant.SecretOwner(a.master.Hash(presented)).Find(ctx, r)
-	if err == nil && (!found || owner.Kind != kind) {
+	if err == nil && (!found || !slices.Contains(kinds, owner.Kind)) {
 		err = invalid()
 	}
 	return owner, err

@@ -12,6 +12,7 @@ package authn
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"mandate/datastore"
 	"mandate/datastore/memo"
 	"mandate/directory"
 )
@@ -42,12 +44,27 @@ type Principal struct {
 	AuthorizedParty string        `json:"azp,omitempty"` // who acts, when it is not the subject
 	Org             string        `json:"org,omitempty"` // the one organization that the credential is for
 	// Scopes limit what the credential may do. Nil means that it has no such limit, empty that it may do nothing.
-	Scopes     []string       `json:"scopes,omitzero"`
-	Audience   []string       `json:"aud,omitempty"`
-	Methods    []string       `json:"amr,omitempty"` // how it was authenticated
-	Credential CredentialRef  `json:"credential,omitzero"`
-	Expires    int64          `json:"exp,omitempty"` // seconds since 1970
+	Scopes     []string      `json:"scopes,omitzero"`
+	Audience   []string      `json:"aud,omitempty"`
+	Methods    []string      `json:"amr,omitempty"` // how it was authenticated
+	Credential CredentialRef `json:"credential,omitzero"`
+	Expires    int64         `json:"exp,omitempty"` // seconds since 1970
+	AuthTime   int64         `json:"auth_time,omitzero"`
+	Actor      *Actor        `json:"act,omitempty"`
+	// Roles are those that the credential itself brings, for Org: what the provider of a connection says of its user.
+	Roles      []string       `json:"roles,omitempty"`
+	Connection string         `json:"connection,omitempty"` // of Org, that vouches for the user
+	Confirms   *Confirmation  `json:"cnf,omitempty"`
 	Claims     map[string]any `json:"claims,omitempty"`
+
+	// ClientID is the client that an access token was issued to, also when that acts for itself; empty for credentials that
+	// are no access tokens, and the issuer for tokens of its exchange endpoints.
+	ClientID string `json:"-"`
+	// Grant is the id of the grant that an access token rests on, if it does.
+	Grant    string `json:"-"`
+	IssuedAt int64  `json:"-"` // of an access token, seconds since 1970
+	// MustProve says that the client is registered to bind all its tokens to a DPoP key (RFC 9449 §5.2).
+	MustProve bool `json:"-"`
 
 	digest memo.Key
 	bytes  int
@@ -62,6 +79,13 @@ func (p *Principal) Digest() memo.Key {
 	return p.digest
 }
 
+// With returns the principal with other scopes, as one that Authenticate has returned. Its own stay.
+func (p *Principal) With(scopes []string) (*Principal, error) {
+	narrowed := *p
+	narrowed.Scopes = scopes
+	return &narrowed, narrowed.complete()
+}
+
 // Bytes is about what the principal takes in memory: decoded, its claims take a multiple of their text.
 func (p *Principal) Bytes() int { return p.bytes }
 
@@ -73,6 +97,20 @@ func (p *Principal) complete() error {
 	}
 	p.digest, p.bytes = memo.KeyOf(text), 400+memo.JSONBytes(text)
 	return nil
+}
+
+// Actor is a party that acts for the subject; Actor in it is the one for which that acted before (RFC 8693 §4.1).
+type Actor struct {
+	Type    PrincipalType `json:"sub_type"`
+	Subject string        `json:"sub"`
+	Actor   *Actor        `json:"act,omitempty"`
+}
+
+// Confirmation is the key that whoever presents a token must prove to hold (RFC 7800 §3.1): by a DPoP proof (RFC 9449 §6)
+// or a client certificate (RFC 8705 §3.1).
+type Confirmation struct {
+	Thumbprint string `json:"jkt,omitempty"`
+	CertHash   string `json:"x5t#S256,omitempty"`
 }
 
 // CredentialRef names the credential that was used, never its secret.
@@ -90,6 +128,18 @@ type Presented struct {
 	// Registered is set at OAuth endpoints: a client may only use the authentication method that it registered.
 	Registered bool
 	Body       []BodyProblem // what was ambiguous already while reading, such as a parameter sent twice
+
+	// ClientID is the client_id of an OAuth request that has no secret with it: it names a client that authenticates
+	// otherwise, or does not authenticate.
+	ClientID      string
+	Assertion     directory.Secret // client_assertion (RFC 7521 §4.2)
+	AssertionType string           // client_assertion_type
+	// Certificates is the chain that the client presented in its TLS handshake, its own first.
+	Certificates []*x509.Certificate
+	Proofs       []string // each DPoP field of the header
+	Method, URL  string   // of the request, as a DPoP proof names them (RFC 9449 §4.2)
+	// Foreign says that the request was made to another server, which asks about it: a proof has the nonce of that one.
+	Foreign bool
 }
 
 // Pair is an id and a secret; either may be missing.
@@ -116,6 +166,11 @@ type Options struct {
 	PasswordChecks *PasswordChecks
 	ClockLeeway    time.Duration
 	Now            func() time.Time
+	Store          datastore.Store // where assertions that were used are noted
+	// ClientCAs vouch for the certificates of clients that authenticate by tls_client_auth. Without any nobody can.
+	ClientCAs *x509.CertPool
+	// Providers keeps the keys of external identity providers, for all tenants.
+	Providers *Providers
 }
 
 // Authenticator authenticates the credentials of one tenant. It is safe for concurrent use.
@@ -126,11 +181,20 @@ type Authenticator struct {
 	passwords *PasswordChecks
 	leeway    time.Duration
 	now       func() time.Time
+	store     datastore.Store
+	clientCAs *x509.CertPool
+	providers *Providers
+	proofs    *proofs
+	throttle  *Throttle
 }
 
 // New makes an Authenticator.
 func New(o Options) *Authenticator {
-	return &Authenticator{tenant: o.Tenant, master: o.Master, issuer: o.Issuer, passwords: o.PasswordChecks, leeway: o.ClockLeeway, now: o.Now}
+	if o.Providers == nil {
+		o.Providers = NewProviders(ProviderOptions{Now: o.Now})
+	}
+	return &Authenticator{tenant: o.Tenant, master: o.Master, issuer: o.Issuer, passwords: o.PasswordChecks, leeway: o.ClockLeeway, now: o.Now,
+		store: o.Store, clientCAs: o.ClientCAs, providers: o.Providers, proofs: newProofs(o.Now), throttle: NewThrottle(o.Now)}
 }
 
 // credential is one credential of a request, recognised by its shape alone. authenticate proves that it is
@@ -148,6 +212,8 @@ func recognisers() []func(Presented) ([]credential, error) {
 		recogniseBasic,
 		recogniseKeyPair,
 		recogniseClient,
+		recogniseAssertion,
+		recogniseNamedClient,
 	}
 }
 
@@ -191,10 +257,11 @@ func (a *Authenticator) authenticate(ctx context.Context, r *memo.Reading, prese
 	return principal, principal.complete()
 }
 
-// ForMandate refuses a token that was made for another API when it is used to call Mandate itself (RFC 9068 §4), and
-// one with none of the scopes that the route takes (RFC 6750 §3.1). What other credentials may ask is the policy's matter.
+// ForMandate refuses a token, of the tenant or of an external provider, that was made for another API when it is used to
+// call Mandate itself (RFC 9068 §4), and one with none of the scopes that the route takes (RFC 6750 §3.1). What other
+// credentials may ask is the policy's matter.
 func (a *Authenticator) ForMandate(p *Principal, scopes ...string) error {
-	if p.Credential.Type != accessTokenType {
+	if p.Credential.Type != accessTokenType && p.Credential.Type != externalTokenType {
 		return nil
 	}
 	if !slices.Contains(p.Audience, a.issuer) {

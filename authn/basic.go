@@ -37,7 +37,11 @@ func recogniseBasic(p Presented) ([]credential, error) {
 	if name == "" || secret == "" {
 		return nil, &Error{Kind: Malformed, Detail: "the Basic credential lacks the name or the secret"}
 	}
-	return []credential{basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, registered: p.Registered}}, nil
+	c := basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, registered: p.Registered}
+	if p.Registered {
+		c.meaning = BasicClient
+	}
+	return []credential{c}, nil
 }
 
 func (c basic) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
@@ -59,10 +63,10 @@ func (c basic) authenticate(ctx context.Context, a *Authenticator, r *memo.Readi
 		}
 		if known {
 			principal, err := client.authenticate(ctx, a, r)
-			// A client's wrong secret takes as long as a user's wrong password: where both can sign in, the time must not
-			// tell which ids are clients.
+			// A client's wrong secret takes as long as a user's wrong password, and counts as one: where both can sign in, the
+			// answer must not tell which ids are clients.
 			if wrong := (*Error)(nil); errors.As(err, &wrong) && wrong.Kind == Invalid {
-				return nil, a.passwords.pretend(ctx, c.secret)
+				return nil, a.wrongPassword(ctx, c.name, c.secret)
 			}
 			return principal, err
 		}

@@ -18,7 +18,7 @@ type clientSecret struct {
 	id     string
 	secret directory.Secret
 	method string
-	// registered is set where the client must use the method that it registered.
+	// registered is set where the client must use the method that it registered; elsewhere it may send a secret either way.
 	registered bool
 }
 
@@ -59,14 +59,18 @@ func (c clientSecret) authenticate(ctx context.Context, a *Authenticator, r *mem
 	if !known || !matched {
 		return nil, invalid()
 	}
-	if registered := client.TokenEndpointAuthMethod; c.registered && registered != "" && registered != c.method {
+	registered := client.TokenEndpointAuthMethod
+	if registered != "" && registered != c.method && (c.registered || (registered != secretBasic && registered != secretPost)) {
 		return nil, &Error{Kind: Invalid, Detail: "the client is registered for another authentication method: " + registered}
 	}
 	return clientPrincipal(c.id, client, c.method), nil
 }
 
 func clientPrincipal(id string, client directory.Client, method string) *Principal {
-	p := &Principal{Type: Client, Subject: id, Scopes: client.Scopes, Credential: CredentialRef{Type: "client_secret", ID: id}}
+	p := &Principal{Type: Client, Subject: id, Scopes: client.Scopes, Credential: CredentialRef{Type: method, ID: id}, MustProve: client.DPoPBoundAccessTokens}
+	if method == secretBasic || method == secretPost {
+		p.Credential.Type = "client_secret"
+	}
 	if method != "" {
 		p.Methods = []string{method}
 	}

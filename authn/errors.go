@@ -1,5 +1,7 @@
 package authn
 
+import "time"
+
 // Kind says in which way authentication failed.
 type Kind int
 
@@ -11,7 +13,9 @@ const (
 	Inactive                      // genuine, but something that it rests on is suspended or gone
 	VendorRefused                 // a genuine pair whose vendor-org relationship does not hold
 	InsufficientScope             // genuine, but without the scope that the route needs
-	Busy                          // too many password checks wait already
+	Busy                          // too many password checks wait already or were wrong, or a provider cannot be asked
+	BadProof                      // the DPoP proof is missing or not good (RFC 9449 §5, §7.1)
+	NonceRequired                 // the DPoP proof is without the nonce that the server wants (RFC 9449 §8, §9)
 )
 
 // Error is a failed authentication. Detail is for the caller: it says what to do and nothing about what exists. Code
@@ -21,6 +25,8 @@ type Error struct {
 	Code   string
 	Scope  string // the scope that is missing, for InsufficientScope
 	Detail string
+	// RetryAfter is how long to wait, for Busy, when that is known.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string { return e.Detail }

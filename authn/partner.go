@@ -44,6 +44,9 @@ func (c partnerToken) authenticate(ctx context.Context, a *Authenticator, r *mem
 	if err != nil {
 		return nil, err
 	}
+	if integration.Kind == directory.DelegatedIntegration {
+		return nil, invalid() // whose partner token is no half of anything
+	}
 	return &Principal{
 		Type: Vendor, Subject: vendor.ID, Org: partner.Org, Scopes: integration.Scopes,
 		Methods: []string{"partner_token"}, Credential: CredentialRef{Type: "partner_token", ID: integration.ID},

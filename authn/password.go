@@ -49,6 +49,11 @@ func (c *PasswordChecks) pretend(ctx context.Context, password directory.Secret)
 	return invalid()
 }
 
+// wrongPassword is the answer to a password that no user has, whatever the name: after the same time, and as often.
+func (a *Authenticator) wrongPassword(ctx context.Context, username string, password directory.Secret) error {
+	return a.throttle.user(username, func() error { return a.passwords.pretend(ctx, password) })
+}
+
 // password authenticates a user by username and password, in the same time whether the user exists or not.
 func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username string, password directory.Secret) (*Principal, error) {
 	// What is remembered is found by a fast hash of the credential, which would undo the slow one of the password.
@@ -64,14 +69,35 @@ func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username 
 		}
 	}
 	if secrets.PasswordHash == "" {
-		return nil, a.passwords.pretend(ctx, password)
+		return nil, a.wrongPassword(ctx, username, password)
 	}
-	ok, err := a.passwords.verify(ctx, password, secrets.PasswordHash)
+	err = a.throttle.user(username, func() error {
+		ok, err := a.passwords.verify(ctx, password, secrets.PasswordHash)
+		if err == nil && !ok {
+			err = invalid()
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, invalid()
-	}
 	return &Principal{Type: User, Subject: alias.ID, Methods: []string{"pwd"}, Credential: CredentialRef{Type: "password", ID: alias.ID}}, nil
+}
+
+// SignIn authenticates a person who gives username and password at the address, for a session. A *Error of the kind Busy
+// says when to try again.
+func (a *Authenticator) SignIn(ctx context.Context, r *memo.Reading, username string, password directory.Secret, address string) (*Principal, error) {
+	var p *Principal
+	err := a.throttle.address(address, func() (err error) {
+		p, err = a.password(ctx, r, username, password)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.standing(ctx, r, p); err != nil {
+		return nil, err
+	}
+	p.AuthTime = a.now().Unix()
+	return p, p.complete()
 }

@@ -3,6 +3,7 @@ package authn
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"mandate/datastore/memo"
@@ -25,22 +26,34 @@ func (p Presented) unambiguous() error {
 		}
 		scheme, rest, _ := strings.Cut(value, " ")
 		switch {
-		case !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "Basic"):
-			return &Error{Kind: Malformed, Detail: "the Authorization header must use the scheme Bearer or Basic"}
+		case !strings.EqualFold(scheme, "Bearer") && !strings.EqualFold(scheme, "DPoP") && !strings.EqualFold(scheme, "Basic"):
+			return &Error{Kind: Malformed, Detail: "the Authorization header must use the scheme Bearer, DPoP or Basic"}
 		case strings.Trim(rest, " ") == "":
 			return &Error{Kind: Malformed, Detail: "the Authorization header has a scheme but no credential"}
+		case p.Registered && !strings.EqualFold(scheme, "Basic"):
+			return p.onlyClients()
 		}
+	}
+	if p.Registered && len(p.KeyPairs) > 0 {
+		return p.onlyClients()
 	}
 	return nil
 }
 
+func (p Presented) onlyClients() error {
+	if len(p.Authorization)+len(p.KeyPairs)+len(p.Clients) > 1 || !p.Assertion.IsZero() {
+		return &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
+	}
+	return &Error{Kind: Invalid, Detail: "only OAuth clients authenticate here, by the method that they are registered for"}
+}
+
 // appendTo makes everything that was presented a part of the question who it is.
 func (p Presented) appendTo(question []byte) []byte {
-	registered := 0
-	if p.Registered {
-		registered = 1
+	for _, flag := range [...]bool{p.Registered, p.Foreign} {
+		question = strconv.AppendBool(question, flag)
 	}
-	for _, n := range [...]int{int(p.Basic), registered, len(p.Authorization), len(p.KeyPairs), len(p.Clients), len(p.Body)} {
+	for _, n := range [...]int{int(p.Basic), len(p.Authorization), len(p.KeyPairs), len(p.Clients), len(p.Body),
+		len(p.Certificates), len(p.Proofs)} {
 		question = binary.AppendUvarint(question, uint64(n))
 	}
 	for _, value := range p.Authorization {
@@ -53,6 +66,15 @@ func (p Presented) appendTo(question []byte) []byte {
 	}
 	for _, problem := range p.Body {
 		question = memo.Part(question, problem)
+	}
+	for _, certificate := range p.Certificates {
+		question = memo.Part(question, certificate.Raw)
+	}
+	for _, proof := range p.Proofs {
+		question = memo.Part(question, proof)
+	}
+	for _, text := range [...]string{p.ClientID, p.Assertion.Expose(), p.AssertionType, p.Method, p.URL} {
+		question = memo.Part(question, text)
 	}
 	return question
 }
@@ -68,4 +90,9 @@ func (p Presented) authorization(scheme string) (value string, ok bool) {
 		return "", false
 	}
 	return strings.Trim(rest, " "), true
+}
+
+// Empty says whether there is nothing that could be a credential.
+func (p Presented) Empty() bool {
+	return len(p.Authorization)+len(p.KeyPairs)+len(p.Clients)+len(p.Body) == 0 && p.Assertion.IsZero() && p.ClientID == ""
 }

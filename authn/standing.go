@@ -9,6 +9,12 @@ import (
 	"mandate/directory"
 )
 
+// Standing checks that all a principal rests on is active now: for one that was not made by Authenticate at this instant,
+// such as the subject of a grant that was given earlier. A failure is an *Error of the kind Inactive.
+func (a *Authenticator) Standing(ctx context.Context, r *memo.Reading, p *Principal) error {
+	return a.standing(ctx, r, p)
+}
+
 // standing checks, at every use, that all a principal rests on is active now. The caller has proved to hold the
 // credential, so it is told what is wrong.
 func (a *Authenticator) standing(ctx context.Context, r *memo.Reading, p *Principal) error {
@@ -22,8 +28,13 @@ func (a *Authenticator) standing(ctx context.Context, r *memo.Reading, p *Princi
 		return err
 	}
 	if p.AuthorizedParty != "" && p.AuthorizedParty != p.Subject {
-		acting := &Principal{Type: Client, Subject: p.AuthorizedParty, Org: p.Org}
+		acting := &Principal{Type: Client, Subject: p.AuthorizedParty, AuthorizedParty: p.AuthorizedParty, Org: p.Org}
 		if err := a.clientStanding(ctx, r, acting); err != nil {
+			return err
+		}
+	}
+	if p.Credential.Type == integrationType {
+		if err := a.integrationStanding(ctx, r, p); err != nil {
 			return err
 		}
 	}
@@ -42,6 +53,11 @@ func (a *Authenticator) userStanding(ctx context.Context, r *memo.Reading, p *Pr
 	if err != nil {
 		return err
 	}
+	if p.Connection != "" {
+		if err := a.connectionStanding(ctx, r, p); err != nil || !found {
+			return err
+		}
+	}
 	if !found || user.Status != directory.Active {
 		return inactive("user_disabled", "the user is not active")
 	}
@@ -49,6 +65,12 @@ func (a *Authenticator) userStanding(ctx context.Context, r *memo.Reading, p *Pr
 		return nil
 	}
 	_, err = a.activeMember(ctx, r, p.Org, p.Subject)
+	return err
+}
+
+// connectionStanding is that of the connection by whose word a user is known.
+func (a *Authenticator) connectionStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
+	_, err := a.activeConnection(ctx, r, p.Org, p.Connection)
 	return err
 }
 
@@ -68,11 +90,11 @@ func (a *Authenticator) clientStanding(ctx context.Context, r *memo.Reading, p *
 	if !found || client.Status != directory.Active {
 		return inactive("client_disabled", "the client is not active")
 	}
-	if p.Org != "" && p.Org != client.Org && !slices.Contains(client.Orgs, p.Org) {
+	// One that is bound to no organization acts in any, for those who let it; not for itself.
+	bound := client.Org != "" || len(client.Orgs) > 0 || p.AuthorizedParty == ""
+	if p.Org != "" && bound && p.Org != client.Org && !slices.Contains(client.Orgs, p.Org) {
 		return inactive("client_not_in_org", "the client may not act in the organization any more")
 	}
-	// A token carries no more than its client may have now. Of scopes taken from the record itself, all stay.
-	p.Scopes = slices.DeleteFunc(slices.Clone(p.Scopes), func(s string) bool { return !slices.Contains(client.Scopes, s) })
 	return nil
 }
 
@@ -113,7 +135,8 @@ func (a *Authenticator) vendorStanding(ctx context.Context, r *memo.Reading, p *
 		return vendorRefused()
 	}
 	integration, found, err := a.tenant.Integration(p.Org, p.Subject).Find(ctx, r)
-	if err == nil && (!found || integration.Status != directory.Active || integration.ID != p.Credential.ID) {
+	named := p.Credential.Type == "partner_token" || p.Credential.Type == integrationType
+	if err == nil && (!found || integration.Status != directory.Active || (named && integration.ID != p.Credential.ID)) {
 		err = vendorRefused()
 	}
 	return err

@@ -29,19 +29,21 @@ type checker struct {
 	problems Problems
 	failed   error
 
-	seen map[string]string // what a name in a shared space was first used for
-	orgs map[string]*OrgEntry
-	ids  map[string]map[string]bool // collection to the ids in the file
+	seen    map[string]string // what a name in a shared space was first used for
+	orgs    map[string]*OrgEntry
+	clients map[string]*ClientEntry
+	ids     map[string]map[string]bool // collection to the ids in the file
 }
 
 // Check says all that is wrong with the file beside what the store holds: Problems, or an error of the store.
 func (f *File) Check(ctx context.Context, t Tenant, store datastore.Reader, master *MasterKey) error {
 	c := &checker{ctx: ctx, tenant: t, store: store, file: f,
-		seen: map[string]string{}, orgs: map[string]*OrgEntry{}, ids: map[string]map[string]bool{}}
+		seen: map[string]string{}, orgs: map[string]*OrgEntry{}, clients: map[string]*ClientEntry{}, ids: map[string]map[string]bool{}}
 	c.index()
 	c.shared()
 	c.checkOrgs()
-	c.checkPeopleAndClients(master)
+	c.checkPeople()
+	c.checkClients(master)
 	c.checkKeysAndVendors(master)
 	c.checkRest()
 	if c.failed != nil {
@@ -86,6 +88,7 @@ func (c *checker) index() {
 	}
 	for i := range c.file.Clients {
 		add("clients", c.file.Clients[i].ID, at("clients", i, "id"))
+		c.clients[c.file.Clients[i].ID] = &c.file.Clients[i]
 	}
 	for i := range c.file.APIKeys {
 		add("apikeys", c.file.APIKeys[i].ID, at("api_keys", i, "id"))
@@ -123,8 +126,8 @@ func (c *checker) shared() {
 	}
 	for i, client := range c.file.Clients {
 		use(client.ID, "client "+client.ID, at("clients", i, "id"), "users", "apikeys")
-		if alias, found, err := c.tenant.Username(client.ID).Find(c.ctx, c.store); c.keep(err) && found {
-			c.report(at("clients", i, "id"), "%q is already the username of user %s", client.ID, alias.ID)
+		if user := c.holder(c.tenant.Username(client.ID)); user != "" {
+			c.report(at("clients", i, "id"), "%q is already the username of user %s", client.ID, user)
 		}
 	}
 	for i, key := range c.file.APIKeys {
@@ -143,6 +146,13 @@ func (c *checker) stored(p datastore.Path) bool {
 	}
 	_, found, err := Place[any]{p}.Find(c.ctx, c.store)
 	return c.keep(err) && found
+}
+
+// holder is the id that the store has for a unique attribute, empty when it has none.
+func (c *checker) holder(p Place[Alias]) string {
+	alias, _, err := p.Find(c.ctx, c.store)
+	c.keep(err)
+	return alias.ID
 }
 
 func (c *checker) keep(err error) bool {
@@ -243,12 +253,26 @@ func (c *checker) oneOf(field, value string, allowed ...string) {
 	}
 }
 
-// absoluteURI checks what RFC 8707 §2 asks of a resource and RFC 6749 §3.1.2 of a redirect URI.
+// absoluteURI checks what RFC 8707 §2 asks of a resource.
 func (c *checker) absoluteURI(field, s string) {
 	u, err := url.Parse(s)
 	if err != nil || !u.IsAbs() || (u.Host == "" && u.Opaque == "" && u.Path == "") || strings.Contains(s, "#") || !visible(s) {
 		c.report(field, "must be an absolute URI without a fragment, such as https://documents.example")
 	}
+}
+
+// issuer checks what OpenID Connect Discovery §3 asks of an issuer. Without TLS it can only be on this machine.
+func (c *checker) issuer(field, s string) {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.User != nil || strings.ContainsAny(s, "?#") || !visible(s) || len(s) > maxTextBytes ||
+		(u.Scheme != "https" && (u.Scheme != "http" || !loopback(u))) {
+		c.report(field, "must be an https URL without a query or a fragment, such as https://idp.example")
+	}
+}
+
+// loopback says whether the host of u is this machine (RFC 8252 §7.3), whatever the port.
+func loopback(u *url.URL) bool {
+	return slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, u.Hostname())
 }
 
 func (c *checker) lifetime(field string, d time.Duration) {

@@ -45,37 +45,60 @@ func (c *checker) checkOrgs() {
 			}
 		}
 		for j, d := range org.Domains {
-			field := item(here+".domains", j)
-			c.status(field+".status", d.Status, Pending, Verified)
-			if d.Domain == "" || len(d.Domain) > 253 || strings.ToLower(d.Domain) != d.Domain ||
-				!strings.Contains(d.Domain, ".") || strings.ContainsAny(d.Domain, " /@:") || !printableASCII(d.Domain) {
-				c.report(field, "must be a domain name in lower case, such as acme.example")
-			}
-			if former, ok := domains[d.Domain]; ok && d.Status == Verified {
-				c.report(field, "%q is already a verified domain of %q", d.Domain, former)
-			}
-			if d.Status == Verified {
-				domains[d.Domain] = org.ID
-			}
+			c.domain(item(here+".domains", j), org.ID, d, domains)
 		}
-		for j, connection := range org.Connections {
-			field := item(here+".connections", j)
-			c.id(field+".id", connection.ID)
-			c.absoluteURI(field+".issuer", connection.Issuer)
-			if len(connection.Audiences) == 0 {
-				c.report(field+".audiences", "is missing: without one, tokens that the provider made for others would count")
-			}
-			if connection.ClientID == "" {
-				c.report(field+".client_id", "is missing")
-			}
-			for _, group := range slices.Sorted(maps.Keys(connection.RoleMapping)) {
-				c.roleKnown(org.ID, connection.RoleMapping[group], field+".role_mapping."+group)
-			}
+		connections := map[string]bool{}
+		for j := range org.Connections {
+			c.connection(item(here+".connections", j), org.ID, &org.Connections[j], connections)
 		}
 	}
 }
 
-func (c *checker) checkPeopleAndClients(master *MasterKey) {
+// domain checks a domain of the organization; verified are those of the file so far, with their organizations.
+func (c *checker) domain(field, org string, d DomainEntry, verified map[string]string) {
+	c.status(field+".status", d.Status, Pending, Verified)
+	if d.Domain == "" || len(d.Domain) > 253 || strings.ToLower(d.Domain) != d.Domain ||
+		!strings.Contains(d.Domain, ".") || strings.ContainsAny(d.Domain, " /@:") || !printableASCII(d.Domain) {
+		c.report(field, "must be a domain name in lower case, such as acme.example")
+	}
+	if d.Status != Verified {
+		return
+	}
+	former, taken := verified[d.Domain]
+	if !taken {
+		former = c.holder(c.tenant.VerifiedDomain(d.Domain))
+		taken = former != "" && former != org
+	}
+	if taken {
+		c.report(field, "%q is already a verified domain of %q", d.Domain, former)
+	}
+	verified[d.Domain] = org
+}
+
+func (c *checker) connection(field, org string, connection *ConnectionEntry, ids map[string]bool) {
+	c.id(field+".id", connection.ID)
+	if ids[connection.ID] && connection.ID != "" {
+		c.report(field+".id", "%q is there twice", connection.ID)
+	}
+	ids[connection.ID] = true
+	c.issuer(field+".issuer", connection.Issuer)
+	c.status(field+".status", connection.Status, Active, Disabled)
+	c.oneOf(field+".algorithm", connection.Algorithm, providerAlgorithms()...)
+	if len(connection.Audiences) == 0 {
+		c.report(field+".audiences", "is missing: without one, tokens that the provider made for others would count")
+	}
+	if connection.ClientID == "" {
+		c.report(field+".client_id", "is missing")
+	}
+	if len(connection.ClientSecret.value) > maxTextBytes || !printableASCII(connection.ClientSecret.value) {
+		c.report(field+".client_secret", "must be at most %d printable ASCII characters", maxTextBytes)
+	}
+	for _, group := range slices.Sorted(maps.Keys(connection.RoleMapping)) {
+		c.roleKnown(org, connection.RoleMapping[group], field+".role_mapping."+group)
+	}
+}
+
+func (c *checker) checkPeople() {
 	for i := range c.file.Users {
 		u := &c.file.Users[i]
 		here := item("users", i)
@@ -103,40 +126,6 @@ func (c *checker) checkPeopleAndClients(master *MasterKey) {
 			}
 		}
 	}
-	for i := range c.file.Clients {
-		client := &c.file.Clients[i]
-		here := item("clients", i)
-		c.text(here+".name", client.Name)
-		c.oneOf(here+".kind", client.Kind, "service", "web", "native", "spa")
-		c.oneOf(here+".party", client.Party, "first", "third")
-		c.oneOf(here+".token_endpoint_auth_method", client.TokenEndpointAuthMethod, authMethods()...)
-		c.status(here+".status", client.Status, Active, Disabled)
-		c.known("orgs", client.Org, here+".org")
-		for j, org := range client.Orgs {
-			c.known("orgs", org, item(here+".orgs", j))
-		}
-		c.scopes(here+".scopes", client.Scopes)
-		c.scopes(here+".grant_types", client.GrantTypes)
-		for j, audience := range client.Audiences {
-			c.absoluteURI(item(here+".audiences", j), audience)
-		}
-		for j, uri := range client.RedirectURIs {
-			c.absoluteURI(item(here+".redirect_uris", j), uri)
-		}
-		c.lifetime(here+".token_lifetime", client.TokenLifetime)
-		if !client.Secret.IsZero() && len(client.SecretHashes) > 0 {
-			c.report(here+".secret", "is given together with secret_hashes: give one of them")
-		}
-		if !usesSecret(client.TokenEndpointAuthMethod) && (!client.Secret.IsZero() || len(client.SecretHashes) > 0) {
-			c.report(here+".secret", "has no use: the client authenticates with %s", client.TokenEndpointAuthMethod)
-		}
-		c.secret(here+".secret", client.Secret, "", master)
-		for j, hash := range client.SecretHashes {
-			if err := master.Check(hash); err != nil {
-				c.report(item(here+".secret_hashes", j), "%v", err)
-			}
-		}
-	}
 }
 
 func (c *checker) checkKeysAndVendors(master *MasterKey) {
@@ -161,9 +150,7 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 		if key.Kind != PairKey && (!key.Secret.IsZero() || key.SecretHash != "") {
 			c.report(here+".secret", "is for keys of the kind pair")
 		}
-		if shape, _, _ := ShapeOf(key.Key.value); shape != OpaqueToken || strings.Contains(key.Key.value, " ") {
-			c.report(here+".key", "looks like another kind of token (a JWT, or two halves around a colon) or has a space: choose another")
-		}
+		c.bearer(here+".key", key.Key)
 	}
 	for i := range c.file.Vendors {
 		vendor := &c.file.Vendors[i]
@@ -190,12 +177,45 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 			c.report(here+".vendor", "vendor %q has an integration with %q already", integration.Vendor, integration.Org)
 		}
 		pairs[pair] = true
-		c.text(here+".kind", integration.Kind)
 		c.status(here+".status", integration.Status, Active, Suspended)
 		c.scopes(here+".scopes", integration.Scopes)
 		c.known("users", integration.EnabledBy, here+".enabled_by")
 		c.secret(here+".partner_token", integration.PartnerToken, integration.PartnerTokenHash, master)
-		c.half(here+".partner_token", integration.PartnerToken)
+		c.integrationKind(here, integration)
+	}
+}
+
+// integrationKind checks what depends on the kind: the partner token of a delegated integration is sent alone, for a user
+// and by a client of the vendor, that of an external one is joined to the vendor's.
+func (c *checker) integrationKind(here string, e *IntegrationEntry) {
+	c.oneOf(here+".kind", e.Kind, ExternalIntegration, DelegatedIntegration)
+	if e.Kind != DelegatedIntegration {
+		c.half(here+".partner_token", e.PartnerToken)
+		if e.Client != "" {
+			c.report(here+".client", "is for integrations of the kind %s", DelegatedIntegration)
+		}
+		return
+	}
+	c.bearer(here+".partner_token", e.PartnerToken)
+	if e.EnabledBy == "" {
+		c.report(here+".enabled_by", "is missing: the vendor acts for this user")
+	} else {
+		c.memberKnown(e.Org, e.EnabledBy, here+".enabled_by")
+	}
+	if e.Client == "" {
+		c.report(here+".client", "is missing: the vendor acts by this client")
+		return
+	}
+	c.known("clients", e.Client, here+".client")
+	if vendor, found := c.clientVendor(e.Client); found && vendor != e.Vendor {
+		c.report(here+".client", "client %q is not of the vendor %q: name the vendor at the client", e.Client, e.Vendor)
+	}
+}
+
+// bearer checks a token that is sent alone: no other kind of credential may look like it.
+func (c *checker) bearer(field string, token Secret) {
+	if shape, _, _ := ShapeOf(token.value); shape != OpaqueToken || strings.Contains(token.value, " ") {
+		c.report(field, "looks like another kind of token (a JWT, or two halves around a colon) or has a space: choose another")
 	}
 }
 
@@ -213,12 +233,13 @@ func (c *checker) checkRest() {
 		c.absoluteURI(here+".audience", api.Audience)
 		c.scopes(here+".scopes", api.Scopes)
 		c.lifetime(here+".token_lifetime", api.TokenLifetime)
+		c.oneOf(here+".signing_alg", api.SigningAlg, signingAlgorithms()...)
 		if former, ok := audiences[api.Audience]; ok {
 			c.report(here+".audience", "is already the audience of %q", former)
 		}
 		audiences[api.Audience] = api.ID
-		if alias, found, err := c.tenant.Audience(api.Audience).Find(c.ctx, c.store); c.keep(err) && found && alias.ID != api.ID {
-			c.report(here+".audience", "is already the audience of %q", alias.ID)
+		if holder := c.holder(c.tenant.Audience(api.Audience)); holder != "" && holder != api.ID {
+			c.report(here+".audience", "is already the audience of %q", holder)
 		}
 	}
 	for i, consent := range c.file.Consents {
@@ -252,12 +273,4 @@ func (c *checker) checkRest() {
 		}
 		c.customFree(key)
 	}
-}
-
-func authMethods() []string {
-	return []string{"client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none"}
-}
-
-func usesSecret(method string) bool {
-	return method == "" || method == "client_secret_basic" || method == "client_secret_post"
 }

@@ -2,6 +2,8 @@ package directory
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +46,8 @@ func (x *exporter) roles() error {
 
 func (x *exporter) apis() error {
 	return each(x.ctx, x.r, x.prefix("apis"), func(at []string, api API) error {
-		x.file.APIs = append(x.file.APIs, APIEntry{ID: at[1], Audience: api.Audience, Scopes: api.Scopes, TokenLifetime: seconds(api.TokenLifetime)})
+		x.file.APIs = append(x.file.APIs, APIEntry{ID: at[1], Audience: api.Audience, Scopes: api.Scopes,
+			TokenLifetime: seconds(api.TokenLifetime), SigningAlg: api.SigningAlg})
 		return nil
 	})
 }
@@ -100,8 +103,8 @@ func (x *exporter) org(id string) error {
 		return err
 	}
 	err = each(x.ctx, x.r, x.prefix("orgs", id, "connections"), func(at []string, c Connection) error {
-		entry.Connections = append(entry.Connections, ConnectionEntry{ID: at[3], Issuer: c.Issuer, ClientID: c.ClientID,
-			Audiences: c.Audiences, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
+		entry.Connections = append(entry.Connections, ConnectionEntry{ID: at[3], Issuer: c.Issuer, Status: c.Status,
+			ClientID: c.ClientID, Audiences: c.Audiences, Algorithm: c.Algorithm, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
 		return nil
 	})
 	if err != nil {
@@ -111,7 +114,7 @@ func (x *exporter) org(id string) error {
 	return each(x.ctx, x.r, x.prefix("orgs", id, "integrations"), func(at []string, i Integration) error {
 		secret, _, err := x.t.IntegrationSecret(id, at[3]).Find(x.ctx, x.r)
 		x.file.Integrations = append(x.file.Integrations, IntegrationEntry{ID: i.ID, Vendor: at[3], Org: id, Kind: i.Kind,
-			Status: i.Status, Scopes: i.Scopes, EnabledBy: i.EnabledBy, PartnerTokenHash: secret.Token})
+			Status: i.Status, Scopes: i.Scopes, EnabledBy: i.EnabledBy, Client: i.Client, PartnerTokenHash: secret.Token})
 		return err
 	})
 }
@@ -127,11 +130,16 @@ func (x *exporter) users() error {
 func (x *exporter) clients() error {
 	return each(x.ctx, x.r, x.prefix("clients"), func(at []string, c Client) error {
 		secrets, _, err := x.t.ClientSecrets(at[1]).Find(x.ctx, x.r)
-		x.file.Clients = append(x.file.Clients, ClientEntry{ID: at[1], Name: c.Name, SecretHashes: secrets.Hashes, Kind: c.Kind,
-			Party: c.Party, Status: c.Status, Org: c.Org, Orgs: c.Orgs, GrantTypes: c.GrantTypes,
+		entry := ClientEntry{ID: at[1], Name: c.Name, SecretHashes: secrets.Hashes, Kind: c.Kind,
+			Party: c.Party, Status: c.Status, Org: c.Org, Orgs: c.Orgs, Vendor: c.Vendor, GrantTypes: c.GrantTypes,
 			TokenEndpointAuthMethod: c.TokenEndpointAuthMethod, Scopes: c.Scopes, Audiences: c.Audiences,
 			RedirectURIs: c.RedirectURIs, TokenLifetime: seconds(c.TokenLifetime),
-			TLSClientAuthSubjectDN: c.TLSClientAuthSubjectDN, JWKS: c.JWKS})
+			IDTokenSignedResponseAlg: c.IDTokenSignedResponseAlg, DPoPBoundAccessTokens: c.DPoPBoundAccessTokens,
+			RequirePushedRequests: c.RequirePushedRequests, TLSClientAuthSubjectDN: c.TLSClientAuthSubjectDN, JWKS: c.JWKS}
+		for _, rule := range c.FederatedCredentials {
+			entry.FederatedCredentials = append(entry.FederatedCredentials, FederatedCredentialEntry(rule))
+		}
+		x.file.Clients = append(x.file.Clients, entry)
 		return err
 	})
 }
@@ -155,7 +163,9 @@ func (x *exporter) vendors() error {
 
 func (x *exporter) consents() error {
 	return each(x.ctx, x.r, x.prefix("consents"), func(at []string, c Consent) error {
-		x.file.Consents = append(x.file.Consents, ConsentEntry{User: at[1], Client: at[2], Scopes: c.Scopes, Org: c.Org})
+		for _, org := range slices.Sorted(maps.Keys(c.Orgs)) {
+			x.file.Consents = append(x.file.Consents, ConsentEntry{User: at[1], Client: at[2], Scopes: c.Orgs[org].Scopes, Org: org})
+		}
 		return nil
 	})
 }

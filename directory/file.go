@@ -44,6 +44,7 @@ type APIEntry struct {
 	Audience      string        `yaml:"audience"`
 	Scopes        []string      `yaml:"scopes,omitempty"`
 	TokenLifetime time.Duration `yaml:"token_lifetime,omitempty"`
+	SigningAlg    string        `yaml:"signing_alg,omitempty"`
 }
 
 type OrgEntry struct {
@@ -71,13 +72,17 @@ type MemberEntry struct {
 	JoinedAt *time.Time `yaml:"joined_at,omitempty"`
 }
 
+// ConnectionEntry has no hash of the client secret: Mandate itself presents that one, so an export leaves it out.
 type ConnectionEntry struct {
-	ID          string            `yaml:"id"`
-	Issuer      string            `yaml:"issuer"`
-	ClientID    string            `yaml:"client_id"`
-	Audiences   []string          `yaml:"audiences"`
-	RoleClaim   string            `yaml:"role_claim,omitempty"`
-	RoleMapping map[string]string `yaml:"role_mapping,omitempty"`
+	ID           string            `yaml:"id"`
+	Issuer       string            `yaml:"issuer"`
+	Status       Status            `yaml:"status,omitempty"`
+	ClientID     string            `yaml:"client_id"`
+	ClientSecret Secret            `yaml:"client_secret,omitempty"`
+	Audiences    []string          `yaml:"audiences"`
+	Algorithm    string            `yaml:"algorithm,omitempty"`
+	RoleClaim    string            `yaml:"role_claim,omitempty"`
+	RoleMapping  map[string]string `yaml:"role_mapping,omitempty"`
 }
 
 type UserEntry struct {
@@ -89,24 +94,41 @@ type UserEntry struct {
 	PasswordHash string `yaml:"password_hash,omitempty"`
 }
 
+// ClientEntry gives its live secrets as secret, as secrets (the new one and the old one, while it is being replaced), or
+// by their hashes.
 type ClientEntry struct {
-	ID                      string         `yaml:"id"`
-	Name                    string         `yaml:"name,omitempty"`
-	Secret                  Secret         `yaml:"secret,omitempty"`
-	SecretHashes            []Hash         `yaml:"secret_hashes,omitempty"`
-	Kind                    string         `yaml:"kind,omitempty"`
-	Party                   string         `yaml:"party,omitempty"`
-	Status                  Status         `yaml:"status,omitempty"`
-	Org                     string         `yaml:"org,omitempty"`
-	Orgs                    []string       `yaml:"orgs,omitempty"`
-	GrantTypes              []string       `yaml:"grant_types,omitempty"`
-	TokenEndpointAuthMethod string         `yaml:"token_endpoint_auth_method,omitempty"`
-	Scopes                  []string       `yaml:"scopes,omitempty"`
-	Audiences               []string       `yaml:"audiences,omitempty"`
-	RedirectURIs            []string       `yaml:"redirect_uris,omitempty"`
-	TokenLifetime           time.Duration  `yaml:"token_lifetime,omitempty"`
-	TLSClientAuthSubjectDN  string         `yaml:"tls_client_auth_subject_dn,omitempty"`
-	JWKS                    map[string]any `yaml:"jwks,omitempty"`
+	ID                       string                     `yaml:"id"`
+	Name                     string                     `yaml:"name,omitempty"`
+	Secret                   Secret                     `yaml:"secret,omitempty"`
+	Secrets                  []Secret                   `yaml:"secrets,omitempty"`
+	SecretHashes             []Hash                     `yaml:"secret_hashes,omitempty"`
+	Kind                     string                     `yaml:"kind,omitempty"`
+	Party                    string                     `yaml:"party,omitempty"`
+	Status                   Status                     `yaml:"status,omitempty"`
+	Org                      string                     `yaml:"org,omitempty"`
+	Orgs                     []string                   `yaml:"orgs,omitempty"`
+	Vendor                   string                     `yaml:"vendor,omitempty"`
+	GrantTypes               []string                   `yaml:"grant_types,omitempty"`
+	TokenEndpointAuthMethod  string                     `yaml:"token_endpoint_auth_method,omitempty"`
+	Scopes                   []string                   `yaml:"scopes,omitempty"`
+	Audiences                []string                   `yaml:"audiences,omitempty"`
+	RedirectURIs             []string                   `yaml:"redirect_uris,omitempty"`
+	TokenLifetime            time.Duration              `yaml:"token_lifetime,omitempty"`
+	IDTokenSignedResponseAlg string                     `yaml:"id_token_signed_response_alg,omitempty"`
+	DPoPBoundAccessTokens    bool                       `yaml:"dpop_bound_access_tokens,omitempty"`
+	RequirePushedRequests    bool                       `yaml:"require_pushed_authorization_requests,omitempty"`
+	TLSClientAuthSubjectDN   string                     `yaml:"tls_client_auth_subject_dn,omitempty"`
+	JWKS                     map[string]any             `yaml:"jwks,omitempty"`
+	FederatedCredentials     []FederatedCredentialEntry `yaml:"federated_credentials,omitempty"`
+}
+
+// FederatedCredentialEntry is a trust rule; its algorithm is RS256 when left out.
+type FederatedCredentialEntry struct {
+	Issuer    string            `yaml:"issuer"`
+	Subject   string            `yaml:"subject"`
+	Audience  string            `yaml:"audience"`
+	Algorithm string            `yaml:"algorithm,omitempty"`
+	Claims    map[string]string `yaml:"claims,omitempty"`
 }
 
 type APIKeyEntry struct {
@@ -140,6 +162,7 @@ type IntegrationEntry struct {
 	Status           Status   `yaml:"status,omitempty"`
 	Scopes           []string `yaml:"scopes,omitempty"`
 	EnabledBy        string   `yaml:"enabled_by,omitempty"`
+	Client           string   `yaml:"client,omitempty"`
 	PartnerToken     Secret   `yaml:"partner_token,omitempty"`
 	PartnerTokenHash Hash     `yaml:"partner_token_hash,omitempty"`
 }
@@ -282,6 +305,8 @@ func plainType(goType string) string {
 	switch {
 	case goType == "time.Duration":
 		return "a duration such as 10m"
+	case goType == "bool":
+		return "true or false"
 	case goType == "string", strings.HasPrefix(goType, "directory.") && !strings.HasSuffix(goType, "Entry"):
 		return "text"
 	case strings.HasPrefix(goType, "[]"):

@@ -9,6 +9,11 @@ import (
 )
 
 func TestProblemsNameFieldAndLine(t *testing.T) {
+	const (
+		redirect = "must be an https URI, an http one of 127.0.0.1, [::1] or localhost, or for native clients one of a " +
+			"private-use scheme such as com.example.app:/callback; without user, fragment and wildcard"
+		issuer = "must be an https URL without a query or a fragment, such as https://idp.example"
+	)
 	for _, row := range []struct{ name, text, want string }{
 		{"unknown key", "users:\n  - {id: alice, usrname: a}", `line 2: unknown key "usrname"`},
 		{"unknown top-level key", "people: []", `line 1: unknown key "people"`},
@@ -42,7 +47,7 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 		{"username of a client's id", "clients: [{id: sync}]\nusers: [{id: bob, username: sync}]", `line 1: clients[0].id: "sync" is already the id of the username of user bob: ids of users, clients and API keys, and usernames, share one space`},
 		{"client kind", "clients: [{id: c, kind: robot}]", `line 1: clients[0].kind: is "robot", must be one of service, web, native, spa`},
 		{"secret of a public client", "clients: [{id: c, token_endpoint_auth_method: none, secret: abc}]", "line 1: clients[0].secret: has no use: the client authenticates with none"},
-		{"redirect URI with a fragment", "clients: [{id: c, redirect_uris: [\"https://a.example/#x\"]}]", "line 1: clients[0].redirect_uris[0]: must be an absolute URI without a fragment, such as https://documents.example"},
+		{"redirect URI with a fragment", "clients: [{id: c, redirect_uris: [\"https://a.example/#x\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
 		{"scope with a space", "clients: [{id: c, scopes: [\"a b\"]}]", `line 1: clients[0].scopes[0]: must be 1 to 255 visible ASCII characters without " and \`},
 		{"secret and hash", "vendors: [{id: v, token: a, token_hash: \"hmac-sha256$x$y\"}]", "line 1: vendors[0].token: is given together with its hash: give one of them"},
 		{"mistyped secret", "vendors: [{id: v, token: mdt_vt_v_abc}]", "line 1: vendors[0].token: begins with mdt_ but its checksum is wrong: it was copied in part or mistyped"},
@@ -56,6 +61,57 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 		{"audience twice", "apis:\n  - {id: a, audience: \"https://a.example\"}\n  - {id: b, audience: \"https://a.example\"}", `line 3: apis[1].audience: is already the audience of "a"`},
 		{"lifetime", "apis: [{id: a, audience: \"https://a.example\", token_lifetime: 48h}]", "line 1: apis[0].token_lifetime: must be between 1s and 24h"},
 		{"relation without a type", "relations: [{resource: plan, relation: owner, subject: \"user:a\"}]", "line 1: relations[0].resource: must be written type:id, such as document:plan"},
+		{"client that is no switch", "clients: [{id: c, dpop_bound_access_tokens: 1}]", "line 1: int cannot be used as true or false here"},
+		{"signing algorithm of an API", "apis: [{id: a, audience: \"https://a.example\", signing_alg: HS256}]", `line 1: apis[0].signing_alg: is "HS256", must be one of RS256, ES256, PS256, EdDSA`},
+		{"algorithm none of ID tokens", "clients: [{id: c, id_token_signed_response_alg: none}]", `line 1: clients[0].id_token_signed_response_alg: is "none", must be one of RS256, ES256, PS256, EdDSA`},
+		{"vendor of a client", "clients: [{id: c, vendor: v}]", `line 1: clients[0].vendor: there is no vendor "v", neither in this file nor in the store`},
+		{"three secrets", "clients: [{id: c, secrets: [x, y, z]}]", "line 1: clients[0].secrets: has more than the new one and the old one"},
+		{"three hashes", "clients: [{id: c, secret_hashes: [x, y, z]}]", "line 1: clients[0].secret_hashes: has more than the new one and the old one"},
+		{"empty secret of two", "clients:\n  - id: c\n    secrets:\n      - x\n      - ''", "line 5: clients[0].secrets[1]: is empty"},
+		{"mistyped secret of two", "clients: [{id: c, secrets: [mdt_cs_c_abc, x]}]", "line 1: clients[0].secrets[0]: begins with mdt_ but its checksum is wrong: it was copied in part or mistyped"},
+		{"secret and secrets", "clients: [{id: c, secret: x, secrets: [y]}]", "line 1: clients[0].secret: is given together with secrets or secret_hashes: give one of them"},
+		{"secrets of a client with keys", "clients: [{id: c, token_endpoint_auth_method: private_key_jwt, secrets: [y]}]", "line 1: clients[0].secret: has no use: the client authenticates with private_key_jwt"},
+		{"RFC 6749 §3.1.2.2 no redirect URI", "clients: [{id: c, grant_types: [authorization_code]}]", "line 1: clients[0].redirect_uris: is missing: codes are sent nowhere else"},
+		{"redirect without TLS", "clients: [{id: c, redirect_uris: [\"http://a.example/\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect to a host like localhost", "clients: [{id: c, redirect_uris: [\"http://localhost.a.example/\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect to another loopback name", "clients: [{id: c, redirect_uris: [\"http://127.0.0.1.a.example/\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect with a user", "clients: [{id: c, redirect_uris: [\"https://a.example@b.example/\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect with a wildcard", "clients: [{id: c, redirect_uris: [\"https://*.a.example/\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect to a script", "clients: [{id: c, kind: native, redirect_uris: [\"javascript:alert(1)\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect that is relative", "clients: [{id: c, redirect_uris: [/callback]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"redirect without a host", "clients: [{id: c, redirect_uris: [\"https:///callback\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"RFC 8252 §7.1 private-use scheme of a web client", "clients: [{id: c, kind: web, redirect_uris: [\"com.example.app:/callback\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"RFC 8252 §7.1 private-use scheme without a dot", "clients: [{id: c, kind: native, redirect_uris: [\"app:/callback\"]}]", "line 1: clients[0].redirect_uris[0]: " + redirect},
+		{"none of a service", "clients: [{id: c, token_endpoint_auth_method: none}]", "line 1: clients[0].token_endpoint_auth_method: is none, which is for clients of the kinds native and spa, and for workloads with federated_credentials and no other grant than urn:ietf:params:oauth:grant-type:jwt-bearer"},
+		{"RFC 6749 §4.4 client_credentials of a public client", "clients: [{id: c, kind: native, token_endpoint_auth_method: none, grant_types: [client_credentials]}]", "line 1: clients[0].token_endpoint_auth_method: is none, so the client has no credentials for client_credentials"},
+		{"RFC 8705 §2.1.2 no subject", "clients: [{id: c, token_endpoint_auth_method: tls_client_auth}]", "line 1: clients[0].tls_client_auth_subject_dn: is missing: tls_client_auth needs it"},
+		{"no keys", "clients: [{id: c, token_endpoint_auth_method: private_key_jwt}]", "line 1: clients[0].jwks: is missing: private_key_jwt needs it"},
+		{"no certificates", "clients: [{id: c, token_endpoint_auth_method: self_signed_tls_client_auth}]", "line 1: clients[0].jwks: is missing: self_signed_tls_client_auth needs it"},
+		{"RFC 8705 §2.2.2 key without a certificate", "clients: [{id: c, token_endpoint_auth_method: self_signed_tls_client_auth, jwks: {keys: [{kty: EC}]}}]", "line 1: clients[0].jwks.keys[0].x5c: is missing: self_signed_tls_client_auth needs it"},
+		{"empty key set", "clients: [{id: c, jwks: {keys: []}}]", "line 1: clients[0].jwks.keys: must be a list of 1 to 100 keys"},
+		{"key that is none", "clients: [{id: c, jwks: {keys: [x]}}]", "line 1: clients[0].jwks.keys[0].kty: is missing"},
+		{"RFC 7517 §9.3 private key", "clients:\n  - id: c\n    jwks:\n      keys:\n        - kty: EC\n          d: AA", "line 6: clients[0].jwks.keys[0].d: is a part of a secret key: only public keys may leave the client"},
+		{"RFC 7517 §9.3 symmetric key", "clients: [{id: c, jwks: {keys: [{kty: oct, k: AA}]}}]", "line 1: clients[0].jwks.keys[0].k: is a part of a secret key: only public keys may leave the client"},
+		{"RFC 7523 §3 rule without an audience", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s}]}]", "line 1: clients[0].federated_credentials[0].audience: is missing"},
+		{"RFC 7523 §3 rule without a subject", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", audience: a}]}]", "line 1: clients[0].federated_credentials[0].subject: is missing"},
+		{"rule with a symmetric algorithm", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: a, algorithm: HS256}]}]", `line 1: clients[0].federated_credentials[0].algorithm: is "HS256", must be one of RS256, PS256, ES256, ES384, EdDSA`},
+		{"rule of two clients", "clients:\n  - {id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: a}]}\n  - {id: d, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: b}]}", `line 3: clients[1].federated_credentials[0].subject: "s" of this issuer already stands for client "c"`},
+		{"issuer of a rule without TLS", "clients: [{id: c, federated_credentials: [{issuer: \"http://ci.example\", subject: s, audience: a}]}]", "line 1: clients[0].federated_credentials[0].issuer: " + issuer},
+		{"issuer without TLS", "orgs: [{id: acme, connections: [{id: c, issuer: \"http://i.example\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"issuer with a query", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/?a=b\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"issuer with a fragment", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/#\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"status of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [m], status: suspended}]}]", `line 1: orgs[0].connections[0].status: is "suspended", must be one of active, disabled`},
+		{"algorithm of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [m], algorithm: none}]}]", `line 1: orgs[0].connections[0].algorithm: is "none", must be one of RS256, PS256, ES256, ES384, EdDSA`},
+		{"connection twice", "orgs:\n  - id: acme\n    connections:\n      - {id: c, issuer: \"https://i.example\", client_id: m, audiences: [m]}\n      - {id: c, issuer: \"https://j.example\", client_id: m, audiences: [m]}", `line 5: orgs[0].connections[1].id: "c" is there twice`},
+		{"integration kind", "integrations: [{id: i, kind: internal}]", `line 1: integrations[0].kind: is "internal", must be one of external, delegated`},
+		{"client of an external integration", "integrations: [{id: i, client: c}]", "line 1: integrations[0].client: is for integrations of the kind delegated"},
+		{"delegated by nobody", "integrations: [{id: i, kind: delegated, client: c}]", "line 1: integrations[0].enabled_by: is missing: the vendor acts for this user"},
+		{"delegated by who is no member", "users: [{id: alice}]\norgs: [{id: acme}]\nintegrations: [{id: i, org: acme, kind: delegated, client: c, enabled_by: alice}]", `line 3: integrations[0].enabled_by: user "alice" is no member of the organization "acme"`},
+		{"delegated to no client", "integrations: [{id: i, kind: delegated}]", "line 1: integrations[0].client: is missing: the vendor acts by this client"},
+		{"delegated to an unknown client", "integrations: [{id: i, kind: delegated, client: c}]", `line 1: integrations[0].client: there is no client "c", neither in this file nor in the store`},
+		{"delegated to another's client", "vendors: [{id: v}, {id: w}]\nclients: [{id: c, vendor: w}]\nintegrations: [{id: i, vendor: v, kind: delegated, client: c}]", `line 3: integrations[0].client: client "c" is not of the vendor "v": name the vendor at the client`},
+		{"delegated with a token like a pair", "integrations: [{id: i, kind: delegated, partner_token: YTpi}]", "line 1: integrations[0].partner_token: looks like another kind of token (a JWT, or two halves around a colon) or has a space: choose another"},
+		{"delegated with a token like a JWT", "integrations: [{id: i, kind: delegated, partner_token: eyJhbGciOiJub25lIn0.e30.}]", "line 1: integrations[0].partner_token: looks like another kind of token (a JWT, or two halves around a colon) or has a space: choose another"},
 		{"custom value above another", "custom: {a: 1, a/b: 2}", "line 1: custom.a/b: lies below custom.a, which has a value of its own"},
 		{"custom path", "custom: {a//b: 1}", "line 1: custom.a//b: is not a path: segments of 1 to 1024 bytes between single slashes"},
 	} {
@@ -78,6 +134,9 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 func TestProblemsAgainstTheStore(t *testing.T) {
 	f := newFixture(t, 1)
 	f.mustLoad(t, "users: [{id: alice, username: al}]\nclients: [{id: sync}]\napis: [{id: a, audience: \"https://a.example\"}]\ncustom: {flags/beta: true}")
+	f.mustLoad(t, `vendors: [{id: v}, {id: w}]
+orgs: [{id: acme, domains: [a.example], members: [{user: alice, roles: []}]}, {id: globex}]
+clients: [{id: ci, vendor: w, federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a}]}]`)
 	for text, want := range map[string]string{
 		"clients: [{id: alice}]":                           "already the id of one of the users",
 		"clients: [{id: al}]":                              "already the username of user alice",
@@ -85,11 +144,31 @@ func TestProblemsAgainstTheStore(t *testing.T) {
 		"users: [{id: bob, username: sync}]":               "already the id of one of the clients",
 		"users: [{id: bob, username: al}]":                 "belongs to another record already",
 		"apis: [{id: b, audience: \"https://a.example\"}]": `already the audience of "a"`,
-		"custom: {flags: 1}":                               "has custom/flags/beta below it",
-		"custom: {flags/beta/more: 1}":                     "has a value at custom.flags/beta above it",
+		"clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: b}]}]": `already stands for client "ci"`,
+		"orgs: [{id: globex, domains: [a.example]}]":                                                             `already a verified domain of "acme"`,
+		"integrations: [{id: i, org: acme, vendor: v, kind: delegated, enabled_by: alice, client: ci}]":          `client "ci" is not of the vendor "v"`,
+		"custom: {flags: 1}":           "has custom/flags/beta below it",
+		"custom: {flags/beta/more: 1}": "has a value at custom.flags/beta above it",
 	} {
 		if _, err := f.load(t, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want …%s…", text, err, want)
+		}
+	}
+}
+
+func TestWhatClientsMayRegister(t *testing.T) {
+	for name, text := range map[string]string{
+		"RFC 8252 §7.1 private-use scheme":  `{id: c, kind: native, redirect_uris: ["com.example.app:/callback"]}`,
+		"RFC 8252 §7.3 loopback addresses":  `{id: c, kind: native, redirect_uris: ["http://127.0.0.1/callback", "http://[::1]:8081/callback", "http://localhost:8081"]}`,
+		"RFC 6749 §3.1.2 query":             `{id: c, redirect_uris: ["https://app.example/callback?from=mandate"]}`,
+		"public client without redirection": `{id: c, kind: spa, token_endpoint_auth_method: none}`,
+		"RFC 8705 §2.1 certificate":         `{id: c, token_endpoint_auth_method: tls_client_auth, tls_client_auth_subject_dn: "CN=c,O=Acme"}`,
+		"RFC 8705 §2.2 own certificate":     `{id: c, token_endpoint_auth_method: self_signed_tls_client_auth, jwks: {keys: [{kty: EC, x5c: [MIIB]}]}}`,
+		"RFC 7523 §2.1 a workload":          `{id: c, token_endpoint_auth_method: none, grant_types: ["urn:ietf:params:oauth:grant-type:jwt-bearer"], federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a}]}`,
+		"two rules for one workload":        `{id: c, federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a, claims: {ref: main}}, {issuer: "https://ci.example", subject: s, audience: a, claims: {ref: next}}]}`,
+	} {
+		if _, err := newFixture(t, 1).load(t, "clients: ["+text+"]"); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

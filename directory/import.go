@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"maps"
@@ -195,21 +196,21 @@ func (f *File) steps() []step {
 	for i := range f.Orgs {
 		steps = append(steps, f.Orgs[i].steps()...)
 	}
+	for i := range f.Vendors {
+		add(f.Vendors[i].write)
+	}
 	for i := range f.Clients {
 		add(f.Clients[i].write)
 	}
 	for i := range f.APIKeys {
 		add(f.APIKeys[i].write)
 	}
-	for i := range f.Vendors {
-		add(f.Vendors[i].write)
-	}
 	for i := range f.Integrations {
 		add(f.Integrations[i].write)
 	}
 	for _, c := range f.Consents {
 		add(func(ctx context.Context, w *writer) error {
-			return w.tenant.Consent(c.User, c.Client).Put(ctx, w, Consent{Scopes: nonNil(c.Scopes), Org: c.Org})
+			return c.write(ctx, w)
 		})
 	}
 	for _, r := range f.Relations {
@@ -230,6 +231,20 @@ func (f *File) steps() []step {
 	return steps
 }
 
+func (e *ConsentEntry) write(ctx context.Context, w *writer) error {
+	consent, _, err := w.tenant.Consent(e.User, e.Client).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	given := consent.Orgs[e.Org]
+	given.ID, given.Scopes = cmp.Or(given.ID, "imported"), nonNil(e.Scopes)
+	if consent.Orgs == nil {
+		consent.Orgs = map[string]ConsentGiven{}
+	}
+	consent.Orgs[e.Org] = given
+	return w.tenant.Consent(e.User, e.Client).Put(ctx, w, consent)
+}
+
 func put[T any](where func(Tenant, string) Place[T], id string, record T) step {
 	return func(ctx context.Context, w *writer) error {
 		return where(w.tenant, id).Put(ctx, w, record)
@@ -248,7 +263,8 @@ func (e *APIEntry) write(ctx context.Context, w *writer) error {
 	if err := claim(ctx, w, old, w.tenant.Audience(e.Audience), Alias{ID: e.ID}); err != nil {
 		return fmt.Errorf("api %s: audience: %w", e.ID, err)
 	}
-	return w.tenant.API(e.ID).Put(ctx, w, API{Audience: e.Audience, Scopes: nonNil(e.Scopes), TokenLifetime: int64(e.TokenLifetime.Seconds())})
+	return w.tenant.API(e.ID).Put(ctx, w, API{Audience: e.Audience, Scopes: nonNil(e.Scopes),
+		TokenLifetime: int64(e.TokenLifetime.Seconds()), SigningAlg: e.SigningAlg})
 }
 
 func (e *UserEntry) write(ctx context.Context, w *writer) error {
@@ -281,58 +297,83 @@ func (e *OrgEntry) steps() []step {
 	}
 	for _, d := range e.Domains {
 		steps = append(steps, func(ctx context.Context, w *writer) error {
-			return w.tenant.Domain(e.ID, d.Domain).Put(ctx, w, Domain{Status: cmp.Or(d.Status, Pending)})
+			return d.write(ctx, w, e.ID)
 		})
 	}
 	for _, m := range e.Members {
 		steps = append(steps, func(ctx context.Context, w *writer) error {
-			return w.tenant.Member(e.ID, m.User).Put(ctx, w, Member{Roles: nonNil(m.Roles), Status: cmp.Or(m.Status, Active), JoinedAt: m.JoinedAt})
+			return w.tenant.PutMember(ctx, w, e.ID, m.User, Member{Roles: nonNil(m.Roles), Status: cmp.Or(m.Status, Active), JoinedAt: m.JoinedAt})
 		})
 	}
 	for _, c := range e.Connections {
 		steps = append(steps, func(ctx context.Context, w *writer) error {
-			return w.tenant.Connection(e.ID, c.ID).Put(ctx, w, Connection{Issuer: c.Issuer, ClientID: c.ClientID,
-				Audiences: c.Audiences, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
+			return c.write(ctx, w, e.ID)
 		})
 	}
 	return steps
 }
 
-func (e *ClientEntry) write(ctx context.Context, w *writer) error {
-	secrets, found, err := w.tenant.ClientSecrets(e.ID).Find(ctx, w)
+func (e DomainEntry) write(ctx context.Context, w *writer, org string) error {
+	former, _, err := w.tenant.Domain(org, e.Domain).Find(ctx, w)
 	if err != nil {
 		return err
 	}
-	switch {
-	case !usesSecret(e.TokenEndpointAuthMethod) && !found:
-	case !usesSecret(e.TokenEndpointAuthMethod):
-		if err := w.Delete(w.tenant.ClientSecrets(e.ID).Path); err != nil {
-			return fmt.Errorf("client %s: %w", e.ID, err)
-		}
-	case len(e.SecretHashes) > 0:
-		secrets.Hashes = e.SecretHashes
-	case !e.Secret.IsZero():
-		if h := w.master.Hash(e.Secret); !slices.Contains(secrets.Hashes, h) {
-			secrets.Hashes = []Hash{h}
-		}
-	case !found:
-		h, err := w.make(KindClientSecret, e.ID)
+	var old, owned Place[Alias]
+	if former.Status == Verified {
+		old = w.tenant.VerifiedDomain(e.Domain)
+	}
+	if e.Status == Verified {
+		owned = w.tenant.VerifiedDomain(e.Domain)
+	}
+	if err := claim(ctx, w, old, owned, Alias{ID: org}); err != nil {
+		return fmt.Errorf("org %s: domain %s: %w", org, e.Domain, err)
+	}
+	return w.tenant.Domain(org, e.Domain).Put(ctx, w, Domain{Status: cmp.Or(e.Status, Pending)})
+}
+
+func (e *ConnectionEntry) write(ctx context.Context, w *writer, org string) error {
+	former, found, err := w.tenant.Connection(org, e.ID).Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	var old Place[Alias]
+	if found {
+		old = w.tenant.providerConnection(former.Issuer, org, e.ID)
+	}
+	if err := claim(ctx, w, old, w.tenant.providerConnection(e.Issuer, org, e.ID), Alias{ID: e.ID}); err != nil {
+		return fmt.Errorf("org %s: connection %s: %w", org, e.ID, err)
+	}
+	if err := w.seal(ctx, w.tenant.ConnectionSecret(org, e.ID), e.ClientSecret, SealedFor(org, e.ID)); err != nil {
+		return fmt.Errorf("org %s: connection %s: %w", org, e.ID, err)
+	}
+	return w.tenant.Connection(org, e.ID).Put(ctx, w, Connection{Issuer: e.Issuer, Status: cmp.Or(e.Status, Active), ClientID: e.ClientID,
+		Audiences: e.Audiences, Algorithm: cmp.Or(e.Algorithm, "RS256"), RoleClaim: e.RoleClaim, RoleMapping: e.RoleMapping})
+}
+
+// seal writes a secret that Mandate has to present itself. The one that is there stays when none is given, and when it
+// is the same: sealed again, it would look like another one.
+func (w *writer) seal(ctx context.Context, where Place[SealedSecret], given Secret, what string) error {
+	if given.IsZero() {
+		return nil
+	}
+	former, found, err := where.Find(ctx, w)
+	if err != nil {
+		return err
+	}
+	if found {
+		plaintext, err := w.master.Open(former.Sealed, what)
 		if err != nil {
 			return err
 		}
-		secrets.Hashes = []Hash{h}
-	}
-	if usesSecret(e.TokenEndpointAuthMethod) {
-		if err := w.tenant.ClientSecrets(e.ID).Put(ctx, w, secrets); err != nil {
-			return err
+		if subtle.ConstantTimeCompare(plaintext, []byte(given.value)) == 1 {
+			return nil
 		}
 	}
-	return w.tenant.Client(e.ID).Put(ctx, w, Client{
-		Name: e.Name, Kind: cmp.Or(e.Kind, "service"), Party: cmp.Or(e.Party, "first"), Status: cmp.Or(e.Status, Active),
-		Org: e.Org, Orgs: e.Orgs, GrantTypes: nonNil(e.GrantTypes), TokenEndpointAuthMethod: e.TokenEndpointAuthMethod,
-		Scopes: nonNil(e.Scopes), Audiences: e.Audiences, RedirectURIs: e.RedirectURIs,
-		TokenLifetime: int64(e.TokenLifetime.Seconds()), TLSClientAuthSubjectDN: e.TLSClientAuthSubjectDN, JWKS: e.JWKS,
-	})
+	sealed, err := w.master.Seal([]byte(given.value), what)
+	if err != nil {
+		return err
+	}
+	return where.Put(ctx, w, SealedSecret{Sealed: sealed})
 }
 
 func (e *APIKeyEntry) write(ctx context.Context, w *writer) error {
@@ -373,8 +414,8 @@ func (e *IntegrationEntry) write(ctx context.Context, w *writer) error {
 	if err := w.token(ctx, w.tenant.IntegrationSecret(e.Org, e.Vendor), owner, e.ID, e.PartnerToken, e.PartnerTokenHash); err != nil {
 		return fmt.Errorf("integration %s: its partner token %w", e.ID, err)
 	}
-	return w.tenant.Integration(e.Org, e.Vendor).Put(ctx, w, Integration{ID: e.ID, Kind: cmp.Or(e.Kind, "external"),
-		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), EnabledBy: e.EnabledBy})
+	return w.tenant.Integration(e.Org, e.Vendor).Put(ctx, w, Integration{ID: e.ID, Kind: cmp.Or(e.Kind, ExternalIntegration),
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), EnabledBy: e.EnabledBy, Client: e.Client})
 }
 
 // token sets the one secret of a vendor or an integration, which has the id.

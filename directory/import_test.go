@@ -19,7 +19,7 @@ roles:
   viewer: {permissions: ["documents:read"]}
   developer: {permissions: []}
 apis:
-  - {id: documents, audience: "https://documents.example", scopes: ["documents:read"], token_lifetime: 5m}
+  - {id: documents, audience: "https://documents.example", scopes: ["documents:read"], token_lifetime: 5m, signing_alg: EdDSA}
 orgs:
   - id: acme
     name: Acme Industries
@@ -31,6 +31,7 @@ orgs:
       - {user: bob, roles: [viewer], status: suspended}
     connections:
       - {id: idp, issuer: "https://idp.acme.example", client_id: mandate, audiences: [mandate], role_claim: groups, role_mapping: {staff: viewer}}
+      - {id: old, issuer: "https://old.acme.example/tenant", client_id: m2, client_secret: secret-at-old, audiences: [m2], algorithm: ES384, status: disabled}
   - {id: globex, parent: acme, status: suspended}
 users:
   - {id: alice, username: alice.a, email: alice@acme.example, password: "correct horse"}
@@ -48,16 +49,37 @@ clients:
     audiences: ["https://documents.example"]
     redirect_uris: ["https://app.example/callback"]
     token_lifetime: 2m
+  - {id: rotating, secrets: [rotating-new, rotating-old]}
   - {id: spa, kind: spa, token_endpoint_auth_method: none}
+  - id: documents-app
+    kind: web
+    grant_types: [authorization_code, refresh_token]
+    redirect_uris: ["https://app.example/callback", "http://127.0.0.1:8081/callback"]
+    secret: secret-of-app
+    id_token_signed_response_alg: ES256
+    dpop_bound_access_tokens: true
+    require_pushed_authorization_requests: true
+    vendor: backupco
+  - {id: scanly-app, secret: secret-of-scanly, vendor: scanly}
+  - id: workload
+    token_endpoint_auth_method: private_key_jwt
+    jwks: {keys: [{kty: EC, crv: P-256, x: MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4, y: 4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM}]}
+    federated_credentials:
+      - {issuer: "https://ci.example", subject: "repo:acme/app", audience: "https://mandate.example", claims: {ref: main}}
+      - {issuer: "http://localhost:9000", subject: "system:serviceaccount:acme:sync", audience: mandate, algorithm: ES384}
 api_keys:
   - {id: acme-key, org: acme, owner: alice, key: key-of-acme, scopes: ["documents:read"], expires_at: 2030-01-01T00:00:00Z}
   - {id: admin, kind: pair, key: admin-id, secret: admin-secret, scopes: [manage], audiences: ["https://documents.example"]}
 vendors:
   - {id: backupco, name: BackupCo, token: vendor-token}
+  - {id: scanly, token: token-of-scanly}
 integrations:
   - {id: backupco-acme, vendor: backupco, org: acme, partner_token: partner-token, scopes: ["documents:read"], enabled_by: alice}
+  - {id: scanly-acme, vendor: scanly, org: acme, kind: delegated, client: scanly-app, enabled_by: alice, partner_token: delegated-token, scopes: ["documents:read"]}
 consents:
   - {user: alice, client: sync, scopes: ["documents:read"], org: acme}
+  - {user: alice, client: sync, scopes: [openid], org: globex}
+  - {user: alice, client: sync, scopes: [openid, email]}
 relations:
   - {resource: "document:plan/2026", relation: owner, subject: "user:alice"}
 custom:
@@ -140,7 +162,8 @@ func TestExportIsImportedAgain(t *testing.T) {
 		t.Errorf("secrets were made though the file gives all: %v", made)
 	}
 	exported := first.export(t)
-	for _, secret := range []string{"correct horse", "s3cret-of-sync", "key-of-acme", "admin-id", "admin-secret", "vendor-token", "partner-token"} {
+	for _, secret := range []string{"correct horse", "s3cret-of-sync", "key-of-acme", "admin-id", "admin-secret", "vendor-token", "partner-token",
+		"secret-at-old", "rotating-new", "rotating-old", "secret-of-app", "secret-of-scanly", "delegated-token", "token-of-scanly"} {
 		if strings.Contains(exported, secret) {
 			t.Errorf("the export has the secret %q in the clear:\n%s", secret, exported)
 		}
@@ -195,7 +218,7 @@ api_keys: [{id: gateway}, {id: admin, kind: pair}]
 			t.Errorf("%s is not of the form mdt_<kind>_<id>_<secret><crc>", m.Secret.Expose())
 		}
 	}
-	if got, want := strings.Join(names, ", "), "cs sync, ak gateway, ak admin, as admin, vt backupco, pt backupco-acme"; got != want {
+	if got, want := strings.Join(names, ", "), "vt backupco, cs sync, ak gateway, ak admin, as admin, pt backupco-acme"; got != want {
 		t.Errorf("made %s, want %s", got, want)
 	}
 	before := f.export(t)

@@ -56,8 +56,19 @@ func (t Tenant) Consent(user, client string) Place[Consent] {
 	return place[Consent](t, "consents", user, client)
 }
 
+// Consents yields what the user has let clients do, in the order of the clients' ids.
+func (t Tenant) Consents(ctx context.Context, r datastore.Reader, user string, do func(client string, c Consent) error) error {
+	prefix := datastore.TenantID(t).Path("consents", user)
+	return each(ctx, r, prefix, func(segments []string, c Consent) error { return do(segments[2], c) })
+}
+
 func (t Tenant) Relation(kind, id, relation, subject string) Place[Relation] {
 	return place[Relation](t, "relations", kind, id, relation, subject)
+}
+
+// APIs yields the APIs in the order of their ids.
+func (t Tenant) APIs(ctx context.Context, r datastore.Reader, do func(id string, api API) error) error {
+	return each(ctx, r, datastore.TenantID(t).Path("apis"), func(segments []string, api API) error { return do(segments[1], api) })
 }
 
 // Get reads the record: datastore.ErrNotFound when there is none, also when an id can name none.

@@ -44,11 +44,15 @@ type Alias struct {
 
 // SigningKey is a key that signs the tenant's tokens. Sealed is the PKCS #8 private key under the master key; Public
 // is the PKIX public key.
+//
+// A key is published from its making on, signs from SignsFrom until a newer one of its algorithm does, and is removed when
+// the last token that it signed has expired. A revoked key is removed at once.
 type SigningKey struct {
 	Algorithm string    `json:"alg"`
 	Public    []byte    `json:"public"`
 	Sealed    []byte    `json:"sealed"`
 	CreatedAt time.Time `json:"created_at"`
+	SignsFrom time.Time `json:"signs_from"`
 }
 
 func (t Tenant) UserSecrets(user string) Place[UserSecrets] {

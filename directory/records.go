@@ -48,23 +48,36 @@ type Domain struct {
 	Status Status `json:"status"`
 }
 
-// Connection is an external OpenID Connect provider of an organization. It must name its audiences.
+// Connection is an external OpenID Connect provider of an organization. It must name its audiences. Only tokens signed by
+// its one algorithm count (RFC 8725 §3.1). Status: active, disabled.
 type Connection struct {
 	Issuer      string            `json:"issuer"`
+	Status      Status            `json:"status"`
 	ClientID    string            `json:"client_id"`
 	Audiences   []string          `json:"audiences"`
+	Algorithm   string            `json:"algorithm"`
 	RoleClaim   string            `json:"role_claim,omitempty"`
 	RoleMapping map[string]string `json:"role_mapping,omitempty"` // provider's group to role
 }
 
 // Integration is the relationship in which a vendor may act for an organization. Status: active, suspended.
+//
+// The partner token of an external integration is one half of a credential, the vendor's token the other. That of a
+// delegated one is a whole credential: with it the vendor, by its Client, acts for the user EnabledBy.
 type Integration struct {
 	ID        string   `json:"id"`
-	Kind      string   `json:"kind"`
+	Kind      string   `json:"kind"` // external, delegated
 	Status    Status   `json:"status"`
 	Scopes    []string `json:"scopes"`
 	EnabledBy string   `json:"enabled_by,omitempty"`
+	Client    string   `json:"client,omitempty"`
 }
+
+// Kinds of integrations.
+const (
+	ExternalIntegration  = "external"
+	DelegatedIntegration = "delegated"
+)
 
 // User is a person. The username is unique in the tenant, and no client's id. Status: active, disabled.
 type User struct {
@@ -90,15 +103,35 @@ type Client struct {
 	RedirectURIs            []string `json:"redirect_uris,omitempty"`
 	TokenLifetime           int64    `json:"token_lifetime,omitempty"`
 	TLSClientAuthSubjectDN  string   `json:"tls_client_auth_subject_dn,omitempty"`
-	// JWKS holds the public keys of a client that authenticates with private_key_jwt (RFC 7517 §5).
+	// JWKS holds the public keys of a client that authenticates with private_key_jwt, or the certificates (x5c) of one that
+	// does with self_signed_tls_client_auth (RFC 7517 §5, RFC 8705 §2.2).
 	JWKS map[string]any `json:"jwks,omitempty"`
+	// IDTokenSignedResponseAlg is RS256 when empty (OpenID Connect Dynamic Client Registration §2).
+	IDTokenSignedResponseAlg string `json:"id_token_signed_response_alg,omitempty"`
+	DPoPBoundAccessTokens    bool   `json:"dpop_bound_access_tokens,omitzero"`              // RFC 9449 §5.2
+	RequirePushedRequests    bool   `json:"require_pushed_authorization_requests,omitzero"` // RFC 9126 §6
+	Vendor                   string `json:"vendor,omitempty"`                               // whose integrations the client acts for
+	// FederatedCredentials are the workloads that are this client without a secret of its own (RFC 7523 §2.1).
+	FederatedCredentials []FederatedCredential `json:"federated_credentials,omitempty"`
 }
 
-// API is a resource server for which tokens are issued. TokenLifetime is in seconds, 0 for the tenant's default.
+// FederatedCredential is a trust rule: a JWT of that issuer about that subject for that audience stands for the client,
+// when it has all the claims as well. A pair of issuer and subject leads to one client of the tenant.
+type FederatedCredential struct {
+	Issuer    string            `json:"issuer"`
+	Subject   string            `json:"subject"`
+	Audience  string            `json:"audience"`
+	Algorithm string            `json:"algorithm"`
+	Claims    map[string]string `json:"claims,omitempty"`
+}
+
+// API is a resource server for which tokens are issued. TokenLifetime is in seconds, 0 for the tenant's default. Its
+// tokens are signed with SigningAlg: ES256 when empty, RS256, PS256 or EdDSA.
 type API struct {
 	Audience      string   `json:"audience"`
 	Scopes        []string `json:"scopes"`
 	TokenLifetime int64    `json:"token_lifetime,omitempty"`
+	SigningAlg    string   `json:"signing_alg,omitempty"`
 }
 
 // APIKey is a key of an organization, or of the tenant when Org is empty. Status: active, revoked.
@@ -119,10 +152,17 @@ type Vendor struct {
 	Status Status `json:"status"`
 }
 
-// Consent is what a user let a client do.
+// Consent is what a user let a client do, by organization; the key "" is for what needs none.
 type Consent struct {
-	Scopes []string `json:"scopes"`
-	Org    string   `json:"org,omitempty"`
+	Orgs map[string]ConsentGiven `json:"orgs"`
+}
+
+// ConsentGiven names the consent by an ID of its own: what rests on one that was taken back does not come alive with the
+// next.
+type ConsentGiven struct {
+	ID      string    `json:"id"`
+	Scopes  []string  `json:"scopes"`
+	GivenAt time.Time `json:"given_at,omitzero"`
 }
 
 // Relation is a relationship tuple; its path says all there is to say.

@@ -61,6 +61,14 @@ const (
 	KindVendorToken  SecretKind = "vt"
 	KindPartnerToken SecretKind = "pt"
 	KindPassword     SecretKind = "pw"
+	KindSession      SecretKind = "ss"
+
+	// Derived from the master key, so that nothing of them needs to be stored.
+	KindCode         SecretKind = "ac" // authorization code
+	KindRefreshToken SecretKind = "rt"
+	KindDeviceCode   SecretKind = "dc"
+	KindRequest      SecretKind = "pr" // pushed authorization request
+	KindRegistration SecretKind = "ra" // registration access token
 )
 
 const (
@@ -81,8 +89,34 @@ func MakeSecret(kind SecretKind, id string, random io.Reader) (Secret, error) {
 	}) {
 		id = "x"
 	}
-	s := secretPrefix + string(kind) + "_" + id + "_" + base62(new(big.Int).SetBytes(raw[:]), secretChars)
-	return Secret{s + checksum(s)}, nil
+	return madeSecret(kind, id, raw[:]), nil
+}
+
+func madeSecret(kind SecretKind, id string, raw []byte) Secret {
+	s := secretPrefix + string(kind) + "_" + id + "_" + base62(new(big.Int).SetBytes(raw), secretChars)
+	return Secret{s + checksum(s)}
+}
+
+// Derive makes the secret of that kind and id that only this installation can make, and that can be made again: it is
+// verified by DerivedID, without anything of it in the store. The id has letters, digits, "." and "-" only, and must not
+// be used again for something else.
+func (m *MasterKey) Derive(t Tenant, kind SecretKind, id string) Secret {
+	mac := hmac.New(sha256.New, m.deriving)
+	for _, part := range []string{string(t), string(kind), id} {
+		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	return madeSecret(kind, id, mac.Sum(nil))
+}
+
+// DerivedID returns the id for which the secret was derived; ok is false for one that this installation has not made,
+// or not for this tenant and kind.
+func (m *MasterKey) DerivedID(t Tenant, kind SecretKind, s Secret) (id string, ok bool) {
+	parts := strings.Split(s.value, "_")
+	if len(parts) != 4 || len(s.value) > maxIDBytes {
+		return "", false
+	}
+	ok = subtle.ConstantTimeCompare([]byte(m.Derive(t, kind, parts[2]).value), []byte(s.value)) == 1
+	return parts[2], ok
 }
 
 // Mistyped says whether s has the form of a made secret but not its checksum, so it cannot be one.
@@ -159,9 +193,10 @@ const hashPrefix = "hmac-sha256$"
 // MasterKey is the root of an installation's secrets: the pepper of stored hashes and the key that seals private keys
 // are derived from it. It never enters the store.
 type MasterKey struct {
-	id     string
-	pepper []byte
-	sealer cipher.AEAD
+	id       string
+	pepper   []byte
+	deriving []byte
+	sealer   cipher.AEAD
 }
 
 // OpenMasterKey loads the master key of a store, and refuses any other than the one that the store was made with: under
@@ -259,7 +294,8 @@ func NewMasterKey(root [32]byte) (*MasterKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("master key: %w", err)
 	}
-	return &MasterKey{id: hex.EncodeToString(derive("id", 4)), pepper: derive("pepper", 32), sealer: sealer}, nil
+	return &MasterKey{id: hex.EncodeToString(derive("id", 4)), pepper: derive("pepper", 32),
+		deriving: derive("derive", 32), sealer: sealer}, nil
 }
 
 // Hash is the keyed hash of a secret made by a machine: fast, because 256 random bits need no slow hash.

@@ -205,3 +205,83 @@ func TestStoreKeepsToItsMasterKey(t *testing.T) {
 		t.Errorf("a store was opened with the key of another: %v", err)
 	}
 }
+
+func TestDerivedSecrets(t *testing.T) {
+	master, err := directory.NewMasterKey([32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := directory.NewMasterKey([32]byte{2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "0a1b2c.7"
+	secret := master.Derive(tenant, directory.KindRefreshToken, id)
+	s := secret.Expose()
+	if !strings.HasPrefix(s, "mdt_rt_"+id+"_") || directory.Mistyped(s) {
+		t.Errorf("%q is not of the form mdt_<kind>_<id>_<secret><crc>", s)
+	}
+	if got, ok := master.DerivedID(tenant, directory.KindRefreshToken, secret); !ok || got != id {
+		t.Fatalf("the secret that was derived for %q leads to %q, %v", id, got, ok)
+	}
+	last := "0"
+	if strings.HasSuffix(s, last) {
+		last = "1"
+	}
+	derive := func(m *directory.MasterKey, t directory.Tenant, kind directory.SecretKind, id string) string {
+		return m.Derive(t, kind, id).Expose()
+	}
+	for _, row := range []struct{ name, secret string }{
+		{"of another tenant", derive(master, "staging", directory.KindRefreshToken, id)},
+		{"of another kind", derive(master, tenant, directory.KindCode, id)},
+		{"of another kind, renamed", strings.Replace(derive(master, tenant, directory.KindCode, id), "mdt_ac_", "mdt_rt_", 1)},
+		{"of another id, renamed", strings.Replace(derive(master, tenant, directory.KindRefreshToken, "0a1b2c.8"), "0a1b2c.8", id, 1)},
+		{"of another master key", derive(other, tenant, directory.KindRefreshToken, id)},
+		{"with another checksum", s[:len(s)-1] + last},
+		{"cut short", s[:len(s)-1]},
+		{"without the checksum", s[:len(s)-6]},
+		{"longer", s + "0"},
+		{"with a space", s + " "},
+		{"in upper case", strings.ToUpper(s)},
+		{"with a part more", s + "_"},
+		{"of nothing but its id", "mdt_rt_" + id + "__"},
+		{"empty", ""},
+		{"made, not derived", mustMake(t, directory.KindRefreshToken, id)},
+	} {
+		if _, ok := master.DerivedID(tenant, directory.KindRefreshToken, directory.NewSecret(row.secret)); ok {
+			t.Errorf("a secret %s was taken: %s", row.name, row.secret)
+		}
+	}
+}
+
+func mustMake(t *testing.T, kind directory.SecretKind, id string) string {
+	t.Helper()
+	secret, err := directory.MakeSecret(kind, id, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret.Expose()
+}
+
+// FuzzDerivedID: only what was derived is taken, for the id that it was derived for.
+func FuzzDerivedID(f *testing.F) {
+	master, err := directory.NewMasterKey([32]byte{1})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(master.Derive(tenant, directory.KindCode, "a.1").Expose())
+	f.Add(master.Derive(tenant, directory.KindRefreshToken, "a.1").Expose())
+	f.Add("mdt_ac_a.1_")
+	f.Add("mdt_ac___")
+	f.Add("___")
+	f.Fuzz(func(t *testing.T, text string) {
+		secret := directory.NewSecret(text)
+		id, ok := master.DerivedID(tenant, directory.KindCode, secret)
+		if ok != (text == master.Derive(tenant, directory.KindCode, id).Expose()) {
+			t.Errorf("%q is taken for %q: %v", text, id, ok)
+		}
+		if _, ok := master.DerivedID("staging", directory.KindCode, secret); ok {
+			t.Errorf("%q is taken in another tenant", text)
+		}
+	})
+}

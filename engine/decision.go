@@ -49,6 +49,36 @@ type Decision struct {
 	usual   bool // its memory is that of the policy set
 }
 
+// Obliges says whether the decision has an obligation of that type. An error means that the policy gave something else than a
+// list of objects.
+func (d *Decision) Obliges(kind string) (bool, error) {
+	o, err := d.Obligation(kind)
+	return o != nil, err
+}
+
+// Obligation is the first obligation of that type as JSON, nil when there is none.
+func (d *Decision) Obligation(kind string) (json.RawMessage, error) {
+	if d.Obligations == nil {
+		return nil, nil
+	}
+	var all []json.RawMessage
+	if err := json.Unmarshal(d.Obligations, &all); err != nil {
+		return nil, fmt.Errorf("the policy's obligations are not a list: %w", err)
+	}
+	for _, one := range all {
+		var typed struct {
+			Type string `json:"type"`
+		}
+		if err := json.Unmarshal(one, &typed); err != nil {
+			return nil, fmt.Errorf("an obligation of the policy is not an object: %w", err)
+		}
+		if typed.Type == kind {
+			return one, nil
+		}
+	}
+	return nil, nil
+}
+
 // AppendMembers appends the reasons, obligations and policy revision as members of a JSON object. That text is made once
 // for each decision of a policy, as most are given many times.
 func (d *Decision) AppendMembers(b []byte) []byte {

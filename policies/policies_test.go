@@ -152,6 +152,8 @@ func documentDepth(segments []string) int {
 			return 3
 		}
 		return 4
+	case "consents":
+		return 3
 	case "relations":
 		return 5
 	default:
@@ -180,7 +182,13 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 		"clients": map[string]any{"sync": map[string]any{
 			"status": "active", "org": "acme", "grant_types": []any{"client_credentials"},
 			"scopes": []any{"documents:read"}, "audiences": []any{"https://documents.example"},
+		}, "partner": map[string]any{
+			"status": "active", "party": "third", "grant_types": []any{"authorization_code"},
+			"scopes": []any{"documents:read"}, "audiences": []any{"https://documents.example"},
 		}},
+		"consents": map[string]any{"alice": map[string]any{"partner": map[string]any{
+			"orgs": map[string]any{"acme": map[string]any{"scopes": []any{"documents:read"}}},
+		}}},
 		"relations": map[string]any{"document": map[string]any{"report": map[string]any{"viewer": map[string]any{"user:bob": map[string]any{}}}}},
 	}
 	caller := map[string]any{"type": "client", "sub": "gateway", "scopes": []any{"decide", "manage"}}
@@ -195,7 +203,17 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 	}
 	sync := map[string]any{"type": "client", "sub": "sync"}
 	token := map[string]any{"principal": sync, "caller": sync, "request": map[string]any{
-		"grant_type": "client_credentials", "issuer": "https://mandate.example", "audience": "https://documents.example",
+		"stage": "issue", "grant_type": "client_credentials", "issuer": "https://mandate.example", "audience": "https://documents.example",
+		"api": "documents", "default_lifetime": 600,
+	}}
+
+	partner := map[string]any{"type": "client", "sub": "partner"}
+	userToken := map[string]any{"principal": map[string]any{"type": "user", "sub": "alice", "org": "acme"}, "caller": partner, "request": map[string]any{
+		"stage": "issue", "grant_type": "authorization_code", "issuer": "https://mandate.example",
+		"audience": "https://documents.example", "api": "documents", "default_lifetime": 600,
+	}}
+	keyToken := map[string]any{"principal": map[string]any{"type": "apikey", "sub": "key"}, "request": map[string]any{
+		"stage": "issue", "grant_type": "api_key", "issuer": "https://mandate.example", "audience": "https://documents.example",
 		"api": "documents", "default_lifetime": 600,
 	}}
 
@@ -213,6 +231,8 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 		{"key", "access", access("apikey", "key", "read"), true, 7},
 		{"vendor", "access", access("vendor", "backupco", "read"), true, 4},
 		{"token", "tokens", token, true, 3},
+		{"token of a user", "tokens", userToken, true, 6},
+		{"token of a key", "tokens", keyToken, true, 5},
 		{"manage", "manage", access("user", "alice", "read"), true, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -68,7 +68,7 @@ type asking struct {
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
 	r, policies := h.tenant.Engine.Begin(h.server.memo)
 	defer r.End()
-	caller, err := h.tenant.Authn.Authenticate(h.server.base, r, presented(c, query))
+	caller, err := h.authenticate(r, policies, h.presented(c, query))
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,9 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/datastore/memo"
 	"mandate/directory"
+	"mandate/engine"
 )
 
 // secretsInQuery says what a route does with credentials in its query.
@@ -17,10 +19,19 @@ const (
 	acceptQuery secretsInQuery = true // the administrative API only: queries end up in the logs of proxies
 )
 
-// presented collects everything in the header and the query that could be a credential. It copies, for the
-// strings of a Fiber context end with the handler.
-func presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
+// presented collects everything in the header, the query and the connection that could be a credential or prove one. It
+// copies, for the strings of a Fiber context end with the handler.
+func (h *handler) presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
 	var p authn.Presented
+	if state := c.Context().TLSConnectionState(); state != nil {
+		p.Certificates = state.PeerCertificates
+	}
+	if proofs := c.Request().Header.PeekAll("DPoP"); len(proofs) > 0 {
+		p.Method, p.URL = c.Method(), h.urlOf(c)
+		for _, proof := range proofs {
+			p.Proofs = append(p.Proofs, string(proof))
+		}
+	}
 	for _, value := range c.Request().Header.PeekAll(fiber.HeaderAuthorization) {
 		p.Authorization = append(p.Authorization, string(value))
 	}
@@ -39,6 +50,21 @@ func presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
 		p = withQuery(p, c, query)
 	}
 	return p
+}
+
+// urlOf is the URL of the request as the outside knows it, without its query.
+func (h *handler) urlOf(c *fiber.Ctx) string {
+	return h.origin + string(c.Request().URI().PathOriginal())
+}
+
+// authenticate returns the principal of the one credential presented. One of Mandate's own access tokens is good for what
+// the token policy would let it carry now.
+func (h *handler) authenticate(r *memo.Reading, policies *engine.PolicySet, p authn.Presented) (*authn.Principal, error) {
+	principal, err := h.tenant.Authn.Authenticate(h.server.base, r, p)
+	if err != nil {
+		return nil, err
+	}
+	return h.tenant.Tokens.Current(h.server.base, r, policies, principal)
 }
 
 // secretHeader returns a header field, and how many there are.

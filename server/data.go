@@ -76,25 +76,32 @@ func dataPath(rest string) ([]string, error) {
 
 // permit asks the policy mandate.manage whether the caller may do this, and refuses what it does not allow.
 func (a *asking) permit(action, resourceType, id string) error {
-	input, err := json.Marshal(map[string]any{
-		"subject": map[string]string{"type": subjectCredential, "id": "caller"}, "action": map[string]string{"name": action},
-		"resource": map[string]string{"type": resourceType, "id": id}, "principal": a.caller, "caller": a.caller,
-	})
+	_, err := a.manage(action, map[string]any{"type": resourceType, "id": id})
+	return err
+}
+
+// manage asks as permit does, about a resource with properties, and returns what was decided. There may be no caller.
+func (a *asking) manage(action string, resource map[string]any) (*engine.Decision, error) {
+	asked := map[string]any{"action": map[string]string{"name": action}, "resource": resource}
+	if a.caller != nil {
+		asked["subject"], asked["principal"], asked["caller"] = map[string]string{"type": subjectCredential, "id": "caller"}, a.caller, a.caller
+	}
+	input, err := json.Marshal(asked, json.Deterministic(true))
 	if err != nil {
-		return fmt.Errorf("policy input: %w", err)
+		return nil, fmt.Errorf("policy input: %w", err)
 	}
 	decision, err := a.tenant.Engine.Decide(a.server.base, a.reading, a.policies, engine.Manage, input)
 	if err != nil {
-		return a.policyFailure(err)
+		return nil, a.policyFailure(err)
 	}
 	if !decision.Allow {
 		refusal := &requestError{http.StatusForbidden, "not_permitted", "the policy does not permit this"}
 		if len(decision.Reasons) > 0 {
 			refusal.Code, refusal.Detail = decision.Reasons[0].Code, decision.Reasons[0].Message
 		}
-		return refusal
+		return nil, refusal
 	}
-	return nil
+	return decision, nil
 }
 
 // policyFailure is the answer when a policy could not be evaluated: the caller's question was not answered, which is

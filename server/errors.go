@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/directory"
 	"mandate/tokens"
 )
 
@@ -17,9 +20,11 @@ import (
 type surface int
 
 const (
-	surfaceProblem surface = iota // RFC 9457
-	surfaceAuthZEN                // an error message, as a JSON string (AuthZEN §10.1.2)
-	surfaceOAuth                  // RFC 6749 §5.2
+	surfaceProblem  surface = iota // RFC 9457
+	surfaceAuthZEN                 // an error message, as a JSON string (AuthZEN §10.1.2)
+	surfaceOAuth                   // RFC 6749 §5.2: who cannot be authenticated is an invalid client
+	surfaceBearer                  // the same shape, for a resource that a bearer token opens (RFC 6750 §3, RFC 7591 §3.2.2)
+	surfaceExchange                // the same shape, where a user or an API key is authenticated
 )
 
 // requestError is a request that cannot be answered as it is. Code is stable; Detail says what to change.
@@ -56,6 +61,8 @@ func authnFailures() map[authn.Kind]failure {
 		authn.VendorRefused:     {status: http.StatusForbidden, code: "vendor_not_authorized", oauth: "invalid_token"},
 		authn.InsufficientScope: {status: http.StatusForbidden, code: "insufficient_scope", oauth: "insufficient_scope"},
 		authn.Busy:              {status: http.StatusTooManyRequests, code: "too_many_sign_ins", oauth: "temporarily_unavailable", retryAfter: "5"},
+		authn.BadProof:          {status: http.StatusUnauthorized, code: "dpop_proof_invalid", oauth: "invalid_dpop_proof"},
+		authn.NonceRequired:     {status: http.StatusUnauthorized, code: "dpop_nonce_required", oauth: "use_dpop_nonce"},
 	}
 }
 
@@ -73,6 +80,9 @@ func failureOf(err error) (f failure, known bool) {
 	case errors.As(err, &authErr):
 		f = authnFailures()[authErr.Kind]
 		f.detail, f.scope = authErr.Detail, authErr.Scope
+		if authErr.RetryAfter > 0 {
+			f.retryAfter = strconv.FormatInt(int64((authErr.RetryAfter+time.Second-1)/time.Second), 10)
+		}
 		if authErr.Code != "" {
 			f.code = authErr.Code
 		}
@@ -83,6 +93,10 @@ func failureOf(err error) (f failure, known bool) {
 			f.status = http.StatusUnauthorized
 		}
 		return f, true
+	case errors.Is(err, tokens.ErrNoSuchKey):
+		return failure{status: http.StatusNotFound, code: "key_not_found", oauth: "invalid_request", detail: tokens.ErrNoSuchKey.Error()}, true
+	case errors.Is(err, tokens.ErrTooManyKeys):
+		return failure{status: http.StatusConflict, code: "too_many_keys", oauth: "invalid_request", detail: tokens.ErrTooManyKeys.Error()}, true
 	case errors.Is(err, context.Canceled):
 		return failure{status: http.StatusServiceUnavailable, code: "stopping", oauth: "temporarily_unavailable", detail: "the server is shutting down"}, true
 	}
@@ -110,19 +124,19 @@ func routeFailure(e *fiber.Error) error {
 
 // fail writes the response for err in the surface's shape.
 func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
-	f, known := failureOf(err)
-	if cause := errors.Unwrap(err); !known || (cause != nil && isTokenError(err)) {
-		s.log.Error("request failed", "route", c.Route().Path, "error", err, "cause", cause)
-	}
-	if at == surfaceOAuth {
+	f := s.failure(c, err)
+	switch at {
+	case surfaceOAuth:
 		f = f.atOAuth(err)
+	case surfaceBearer, surfaceExchange:
+		f = f.atBearer(at)
 	}
 	c.Status(f.status)
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if f.retryAfter != "" {
 		c.Set(fiber.HeaderRetryAfter, f.retryAfter)
 	}
-	for _, challenge := range f.challenges(at) {
+	for _, challenge := range f.challenges(at, s.resourceOf(c)) {
 		c.Response().Header.Add(fiber.HeaderWWWAuthenticate, challenge)
 	}
 	var body any
@@ -130,7 +144,7 @@ func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
 	switch at {
 	case surfaceAuthZEN:
 		body = f.detail
-	case surfaceOAuth:
+	case surfaceOAuth, surfaceBearer, surfaceExchange:
 		c.Set(fiber.HeaderPragma, "no-cache")
 		body = map[string]string{"error": f.oauth, "error_description": f.description()}
 	case surfaceProblem:
@@ -143,6 +157,18 @@ func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
 	}
 	c.Response().Header.SetContentType(contentType)
 	c.Response().SetBodyRaw(text)
+}
+
+// failure is what the caller is told of err. What only the operator may know is logged.
+func (s *Server) failure(c *fiber.Ctx, err error) failure {
+	f, known := failureOf(err)
+	var token *tokens.Error
+	if errors.As(err, &token) && token.Cause != nil {
+		s.log.Error("token refused for an internal reason", "route", c.Route().Path, "error", err, "cause", token.Cause)
+	} else if !known {
+		s.log.Error("request failed", "route", c.Route().Path, "error", err)
+	}
+	return f
 }
 
 // problem is the RFC 9457 body. It has a request id even when the caller sent none, to be found in a report.
@@ -158,9 +184,18 @@ func (s *Server) problem(c *fiber.Ctx, f failure) map[string]any {
 	}
 }
 
-func isTokenError(err error) bool {
-	var token *tokens.Error
-	return errors.As(err, &token)
+// resourceOf is where the metadata of the tenant is that the request was for, as a protected resource.
+func (s *Server) resourceOf(c *fiber.Ctx) string {
+	tenant := DefaultTenant
+	if rest, ok := strings.CutPrefix(c.Path(), "/t/"); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		tenant = directory.Tenant(name)
+	}
+	h := s.tenants[tenant]
+	if h == nil {
+		return ""
+	}
+	return h.resourceMetadataURL()
 }
 
 // atOAuth is the failure as RFC 6749 §5.2 has it: whoever cannot be authenticated is an invalid client.
@@ -173,29 +208,56 @@ func (f failure) atOAuth(err error) failure {
 	case authn.Ambiguous:
 		f.oauth = "invalid_request"
 	case authn.Busy:
+	case authn.BadProof, authn.NonceRequired:
+		f.status = http.StatusBadRequest // RFC 9449 §5, §8
 	default:
 		f.status, f.oauth = http.StatusUnauthorized, "invalid_client"
 	}
 	return f
 }
 
-// challenges are the WWW-Authenticate fields (RFC 9110 §11.6.1): Basic for clients at OAuth endpoints (RFC 6749 §5.2),
-// else Bearer, with an error code only when there was a credential at all (RFC 6750 §3.1).
-func (f failure) challenges(at surface) []string {
+// atBearer gives every failure the code that the shape needs.
+func (f failure) atBearer(at surface) failure {
+	switch {
+	case f.oauth != "":
+	case at == surfaceExchange && f.status == http.StatusUnauthorized:
+		f.oauth = "invalid_client"
+	default:
+		f.oauth = "invalid_request"
+	}
+	return f
+}
+
+// challenges are the WWW-Authenticate fields (RFC 9110 §11.6.1): Basic for clients at OAuth endpoints (RFC 6749 §5.2) and
+// for users at the exchange endpoints, else Bearer, with an error code only when there was a credential at all (RFC 6750
+// §3.1), and DPoP (RFC 9449 §7.1). Where a resource has metadata, they say where (RFC 9728 §5.1).
+func (f failure) challenges(at surface, metadata string) []string {
 	if f.status != http.StatusUnauthorized && f.oauth != "insufficient_scope" {
 		return nil
 	}
+	const basic = `Basic realm="mandate", charset="UTF-8"`
 	if at == surfaceOAuth {
-		return []string{`Basic realm="mandate", charset="UTF-8"`}
+		return []string{basic}
 	}
-	bearer := `Bearer realm="mandate"`
-	if f.oauth != "" {
-		bearer += `, error="` + f.oauth + `", error_description="` + f.description() + `"`
+	parameters := ""
+	if f.code != "credential_missing" && f.oauth != "" {
+		parameters = `, error="` + f.oauth + `", error_description="` + f.description() + `"`
 	}
 	if f.scope != "" {
-		bearer += `, scope="` + f.scope + `"`
+		parameters += `, scope="` + f.scope + `"`
 	}
-	return []string{bearer}
+	if metadata != "" {
+		parameters += `, resource_metadata="` + metadata + `"`
+	}
+	bearer := `Bearer realm="mandate"` + parameters
+	if at == surfaceExchange {
+		return []string{basic, bearer}
+	}
+	dpop := `DPoP realm="mandate", algs="` + strings.Join(authn.Algorithms(), " ") + `"`
+	if strings.HasPrefix(f.code, "dpop_") {
+		return []string{dpop + parameters}
+	}
+	return []string{bearer, dpop}
 }
 
 // description has only the characters that RFC 6749 §5.2 allows: ASCII without control characters, " and \.

@@ -161,6 +161,10 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 		Authorization string `json:"authorization"`
 		APIKey        string `json:"apikey"`
 		APISecret     string `json:"apisecret"`
+		// Of the request that the caller was sent, for a token that is bound to a key (RFC 9449 §7.1).
+		Proof  string `json:"dpop"`
+		Method string `json:"method"`
+		URL    string `json:"url"`
 	}
 	if who.Properties != nil {
 		if err := json.Unmarshal(who.Properties, &properties); err != nil {
@@ -181,6 +185,9 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 			}
 		}
 		given.Authorization = []string{properties.Authorization}
+		if properties.Proof != "" {
+			given.Proofs, given.Method, given.URL, given.Foreign = []string{properties.Proof}, properties.Method, properties.URL, true
+		}
 	case "apikey":
 		if properties.APIKey == "" || properties.APISecret == "" {
 			return nil, badRequest("subject.properties must have apikey and apisecret")
@@ -189,7 +196,11 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 	default:
 		return nil, badRequest("the id of a credential must be caller, authorization or apikey")
 	}
-	return a.tenant.Authn.Authenticate(ctx, r, given)
+	principal, err := a.tenant.Authn.Authenticate(ctx, r, given)
+	if err != nil {
+		return nil, err
+	}
+	return a.tenant.Tokens.Current(ctx, r, a.policies, principal)
 }
 
 // denial is one that no policy has made.

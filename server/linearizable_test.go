@@ -209,10 +209,8 @@ func answered(s state, w way) string {
 	}
 	if w == byToken {
 		switch {
-		case s.orgSuspended || s.clientElsewhere:
+		case s.orgSuspended || s.clientElsewhere || s.clientWithoutScope: // without its scope, nothing is left of the token
 			return unauthenticated
-		case s.clientWithoutScope:
-			return forbidden
 		}
 		return onUser
 	}

@@ -61,8 +61,8 @@ token:many-apis             of a client that acts nowhere                 docume
 act:alice/acme-sync         admin of acme, the token may read             documents:read   report    +role                  -not_a_member          -not_a_member          -not_a_member          -resource_org_missing
 act:alice/acme-sync         but not write                                 documents:write  report    -scope_missing         -not_a_member          -not_a_member          -not_a_member          -resource_org_missing
 act:carol/acme-sync         editor in both                                documents:read   report    +role                  +role                  -not_a_member          -not_a_member          -resource_org_missing
-act:carol/acme-writer       the client acts in acme only                  documents:read   report    +role                  -client_not_in_org     -not_a_member          -not_a_member          -resource_org_missing
-act:bob/acme-writer         viewer; the token may do more than the user   documents:write  report    -role_missing          -not_a_member          -not_a_member          -not_a_member          -resource_org_missing
+act:carol/acme-editor       the client acts in acme only                  documents:read   report    +role                  -client_not_in_org     -not_a_member          -not_a_member          -resource_org_missing
+act:bob/acme-editor         viewer; the token may do more than the user   documents:write  report    -role_missing          -not_a_member          -not_a_member          -not_a_member          -resource_org_missing
 act:walt/acme-sync          a disabled user                               documents:read   report    !user_disabled         !user_disabled         !user_disabled         !user_disabled         !user_disabled
 
 # API keys with an owner: never more than the owner's roles, and never more than the key's scopes.
@@ -173,10 +173,8 @@ func (s *running) credentialOf(t testing.TB, h holders, who string) credential {
 		return bearer(token)
 	case "act":
 		now := s.clock.now().Unix()
-		token, err := s.issuers["default"].Sign("at+jwt", jwt.MapClaims{"iss": publicURL, "sub": id, "client_id": more, "azp": more, "aud": "https://documents.example",
-			"scope": map[string]string{"acme-sync": "documents:read", "acme-writer": "documents:read documents:write"}[more], "jti": who, "iat": now, "exp": now + 60})
-		must(t, err)
-		return bearer(token)
+		return bearer(s.sign(t, "default", "at+jwt", jwt.MapClaims{"iss": publicURL, "sub": id, "sub_type": "user", "client_id": more, "azp": more, "aud": "https://documents.example",
+			"scope": map[string]string{"acme-sync": "documents:read", "acme-editor": "documents:read documents:write"}[more], "jti": who, "iat": now, "exp": now + 60}))
 	case "key":
 		return h.key(id)
 	case "pair":

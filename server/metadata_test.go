@@ -4,7 +4,9 @@ import (
 	"crypto"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -128,15 +130,29 @@ func TestOAuthMetadata(t *testing.T) {
 			metadata["token_endpoint"] != issuer+tokenPath || metadata["jwks_uri"] != issuer+"/.well-known/jwks.json" {
 			t.Errorf("%s: %v", tenant, a)
 		}
-		grants, _ := json.Marshal(metadata["grant_types_supported"])
-		methods, _ := json.Marshal(metadata["token_endpoint_auth_methods_supported"])
-		if string(grants) != `["client_credentials"]` || string(methods) != `["client_secret_basic","client_secret_post"]` || metadata["response_types_supported"] == nil {
-			t.Errorf("OA-27, MD-03, MD-05 %s: grants %s, methods %s, %v", tenant, grants, methods, metadata)
-		}
-		for _, endpoint := range []string{"authorization", "introspection", "revocation", "userinfo"} {
-			if _, named := metadata[endpoint+"_endpoint"]; named {
-				t.Errorf("MD-07 %s: %s_endpoint is named and not served", tenant, endpoint)
+		for _, grant := range []string{"implicit", "password"} {
+			if slices.Contains(metadata["grant_types_supported"].([]any), any(grant)) {
+				t.Errorf("OA-27 %s: %s", tenant, grant)
 			}
+		}
+		for name, value := range metadata {
+			if strings.HasSuffix(name, "alg_values_supported") && slices.ContainsFunc(value.([]any), func(alg any) bool { return alg == "none" || strings.HasPrefix(alg.(string), "HS") }) {
+				t.Errorf("MD-05 %s: %s has %v", tenant, name, value)
+			}
+			if endpoint, ok := strings.CutPrefix(fmt.Sprint(value), publicURL); ok && strings.HasSuffix(name, "_endpoint") {
+				if a := s.send(t, "POST", endpoint, ""); a.status == http.StatusNotFound || a.status == http.StatusMethodNotAllowed || a.status >= 500 {
+					t.Errorf("MD-07 %s: %s is named and not served: %v", tenant, name, a)
+				}
+			}
+		}
+		openID := s.send(t, "GET", base+"/.well-known/openid-configuration", "").object(t)
+		for name, value := range metadata {
+			if fmt.Sprint(openID[name]) != fmt.Sprint(value) {
+				t.Errorf("MD-06 %s: %s is %v there and %v here", tenant, name, openID[name], value)
+			}
+		}
+		if metadata["authorization_response_iss_parameter_supported"] != true || openID["userinfo_endpoint"] != issuer+"/userinfo" {
+			t.Errorf("MD-11, MD-08 %s: %v", tenant, openID)
 		}
 		if works := s.send(t, "POST", base+tokenPath, "grant_type=client_credentials",
 			append(holdersOf(t, tenant).client("operator"), "Content-Type: application/x-www-form-urlencoded")...); works.status != http.StatusOK {
@@ -167,7 +183,9 @@ func TestWellKnownPlaces(t *testing.T) {
 		"/t/staging/.well-known/authzen-configuration": 404, "/t/staging/.well-known/oauth-authorization-server": 404,
 		"/.well-known/authzen-configuration/": 404, "/.well-known/authzen-configuration/t/none": 404, "/.well-known/authzen-configuration/t/staging/": 404,
 		"/.well-known/AuthZEN-configuration": 404, "/t/default/.well-known/jwks.json": 404, "/t/none/.well-known/jwks.json": 404, "/t/Staging/.well-known/jwks.json": 404,
-		"/.well-known/openid-configuration": 404,
+		// OpenID Connect Discovery §4 appends it to the issuer.
+		"/.well-known/openid-configuration": 200, "/t/staging/.well-known/openid-configuration": 200, "/.well-known/openid-configuration/t/staging": 404,
+		"/.well-known/oauth-protected-resource": 200, "/.well-known/oauth-protected-resource/t/staging": 200,
 	} {
 		if a := s.send(t, "GET", path, ""); a.status != status {
 			t.Errorf("%s: want %d, got %d %v", path, status, a.status, a)

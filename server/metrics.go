@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/adaptor"
@@ -45,14 +46,14 @@ func (s *Server) scraper() (fiber.Handler, error) {
 	for id, h := range s.tenants {
 		labels := prometheus.Labels{"tenant": string(id)}
 		engine := h.tenant.Engine
-		for _, c := range []prometheus.Collector{
+		for _, c := range append(slices.Clone(h.tenant.Metrics),
 			counter("mandate_decisions_checked_total", "Decisions repeated by OPA's evaluator to check them.", labels,
 				func() float64 { return float64(engine.Checks().Checked) }),
 			counter("mandate_decisions_differing_total", "Checked decisions that OPA's evaluator made differently: must be 0.", labels,
 				func() float64 { return float64(engine.Checks().Differing) }),
 			counter("mandate_decisions_evaluated_total", "Decisions that were not remembered.", labels,
 				func() float64 { return float64(engine.Checks().Evaluated) }),
-		} {
+		) {
 			if err := registry.Register(c); err != nil {
 				return nil, fmt.Errorf("register a metric: %w", err)
 			}

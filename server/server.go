@@ -20,6 +20,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"mandate/authn"
 	"mandate/datastore"
@@ -46,6 +47,11 @@ type Tenant struct {
 	Engine *engine.Engine
 	Authn  *authn.Authenticator
 	Tokens *tokens.Issuer
+	Master *directory.MasterKey // seals what the pages carry from one request to the next
+	Now    func() time.Time
+	// ClientCertificates says that the listener asks clients for certificates (RFC 8705).
+	ClientCertificates bool
+	Metrics            []prometheus.Collector // figures of the tenant beside those of the engine
 }
 
 // Issuer is the public URL of a tenant, given that of the server.
@@ -121,7 +127,7 @@ func (s *Server) routes(t Tenant) error {
 	if t.ID != DefaultTenant {
 		base = "/t/" + string(t.ID)
 	}
-	h := &handler{server: s, tenant: t}
+	h := &handler{server: s, tenant: t, origin: issuer.Scheme + "://" + issuer.Host}
 	s.tenants[t.ID] = h
 	s.app.Post(base+"/access/v1/evaluation", h.on(surfaceAuthZEN, h.evaluation))
 	s.app.Post(base+"/access/v1/evaluations", h.on(surfaceAuthZEN, h.evaluations))
@@ -130,7 +136,24 @@ func (s *Server) routes(t Tenant) error {
 	s.app.Post(base+"/v1/data/*", h.on(surfaceProblem, h.data))
 	s.app.Post(base+"/oauth2/token", h.on(surfaceOAuth, h.tokenForm))
 	s.app.Post(base+"/oauth/token", h.on(surfaceOAuth, h.tokenFormOrJSON))
+	s.app.Post(base+"/oauth2/par", h.on(surfaceOAuth, h.push))
+	s.app.Post(base+"/oauth2/device_authorization", h.on(surfaceOAuth, h.deviceAuthorization))
+	s.app.Post(base+"/oauth2/revoke", h.on(surfaceOAuth, h.revoke))
+	s.app.Post(base+"/oauth2/introspect", h.on(surfaceOAuth, h.introspect))
+	s.app.Post(base+"/oauth2/register", h.on(surfaceBearer, h.register))
+	for _, path := range []string{"/auth", "/auth/", "/1/auth", "/1/auth/"} {
+		s.app.Post(base+path, h.on(surfaceExchange, h.exchangeCredential))
+	}
+	for _, path := range []string{"/auth/refresh", "/1/auth/refresh"} {
+		s.app.Post(base+path, h.on(surfaceExchange, h.refreshExchanged))
+	}
+	s.app.Get(base+"/userinfo", h.on(surfaceBearer, h.userinfo))
+	s.app.Post(base+"/userinfo", h.on(surfaceBearer, h.userinfo))
+	h.pageRoutes(base)
+	h.keyRoutes(base)
 	s.app.Get(base+"/.well-known/jwks.json", h.on(surfaceProblem, h.jwks))
+	s.app.Get("/.well-known/oauth-protected-resource"+base, h.on(surfaceProblem, h.resourceMetadata))
+	s.app.Get(base+"/.well-known/openid-configuration", h.on(surfaceProblem, h.openIDMetadata))
 	s.app.Get("/.well-known/authzen-configuration"+base, h.on(surfaceProblem, h.authzenMetadata))
 	s.app.Get("/.well-known/oauth-authorization-server"+base, h.on(surfaceProblem, h.oauthMetadata))
 	return nil
@@ -192,6 +215,7 @@ func (l onceListener) Close() error { return l.close() }
 type handler struct {
 	server *Server
 	tenant Tenant
+	origin string // of the issuer: scheme and host, never those of a request
 }
 
 // on runs a handler, and answers its error in the shape of the surface.
@@ -199,6 +223,9 @@ func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if err := handle(c); err != nil {
 			h.server.fail(c, s, err)
+		}
+		if len(c.Request().Header.Peek("DPoP")) > 0 {
+			c.Set("DPoP-Nonce", h.tenant.Authn.Nonce()) // for the next proof (RFC 9449 §8.2)
 		}
 		return nil
 	}

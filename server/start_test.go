@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/alexedwards/argon2id"
+	"github.com/golang-jwt/jwt/v5"
 
 	"mandate/authn"
 	"mandate/datastore"
@@ -55,6 +57,7 @@ type running struct {
 	server  *server.Server
 	served  chan error
 	log     *logBuffer
+	events  *logBuffer // security events
 	clock   *clock
 }
 
@@ -98,8 +101,9 @@ func start(t testing.TB, alter ...func([]server.Tenant) []server.Tenant) *runnin
 // startBy is start with another clock for what is remembered than the store's own.
 func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...func([]server.Tenant) []server.Tenant) *running {
 	t.Helper()
-	s := &running{log: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
+	s := &running{log: &logBuffer{}, events: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
 		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}}
+	seen.log(s.log)
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	store, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
 	must(t, err)
@@ -121,12 +125,14 @@ func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...fu
 		issuer := server.Issuer(publicURL, id)
 		// The limit is for policies that go wrong; the race detector on a busy machine must not meet it.
 		s.engines[id] = engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: 5 * time.Second, Now: s.clock.now})
+		authenticator := authn.New(authn.Options{Tenant: id, Master: master, Issuer: issuer, PasswordChecks: passwords, Store: store,
+			Providers: authn.NewProviders(authn.ProviderOptions{AllowHTTP: true, Now: s.clock.now}), ClockLeeway: 30 * time.Second, Now: s.clock.now})
 		s.issuers[id], err = tokens.NewIssuer(t.Context(), store, tokens.Options{Tenant: id, Issuer: issuer, Master: master,
-			Policy: s.engines[id], Lifetime: 5 * time.Minute, Now: s.clock.now})
+			Policy: s.engines[id], Authn: authenticator, Lifetime: 5 * time.Minute, CodeLifetime: time.Minute, RefreshLifetime: 720 * time.Hour,
+			RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour, Report: func(e tokens.SecurityEvent) { fmt.Fprintln(s.events, e.Type, e.Grant, e.Client, e.Subject) }, Now: s.clock.now})
 		must(t, err)
-		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Tokens: s.issuers[id],
-			Authn: authn.New(authn.Options{Tenant: id, Master: master, Issuer: issuer, PasswordChecks: passwords,
-				ClockLeeway: 30 * time.Second, Now: s.clock.now})})
+		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Tokens: s.issuers[id], Authn: authenticator,
+			Master: master, Now: s.clock.now})
 	}
 	for _, change := range alter {
 		tenants = change(tenants)
@@ -293,6 +299,7 @@ func (s *running) send(t testing.TB, method, path, body string, lines ...string)
 			request.Header.Add(name, value)
 		}
 	}
+	seen.request(request.Header, body)
 	response, err := connections.Do(request)
 	must(t, err)
 	return read(t, response)
@@ -302,7 +309,9 @@ func read(t testing.TB, response *http.Response) answer {
 	t.Helper()
 	body, err := io.ReadAll(response.Body)
 	must(t, errors.Join(err, response.Body.Close()))
-	return answer{response.StatusCode, response.Header, string(body)}
+	a := answer{response.StatusCode, response.Header, string(body)}
+	seen.answer(a)
+	return a
 }
 
 // raw sends bytes that no HTTP client would, and reads one answer.
@@ -343,6 +352,16 @@ func (s *running) issue(t testing.TB, c credential, audience string) string {
 		t.Fatalf("no token: %v", a)
 	}
 	return token
+}
+
+// sign signs what only the tenant itself can.
+func (s *running) sign(t testing.TB, tenant directory.Tenant, typ string, claims jwt.MapClaims) string {
+	t.Helper()
+	r := s.memo.Begin()
+	defer r.End()
+	signed, err := s.issuers[tenant].Sign(t.Context(), r, "", typ, claims)
+	must(t, err)
+	return signed
 }
 
 // object is the JSON object of the answer.

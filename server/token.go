@@ -2,132 +2,126 @@ package server
 
 import (
 	"cmp"
-	"net/url"
-	"slices"
+	"errors"
+	"net/http"
 	"strings"
-	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
-	"mandate/directory"
 	"mandate/tokens"
 )
 
-// parameters are those of a token request, each at most once; several resources may be named (RFC 8707 §2).
-type parameters struct {
-	values    map[string]string
-	resources []string
-}
-
-func (p parameters) get(name string) string { return p.values[name] }
-
 // tokenForm is the token endpoint (RFC 6749 §3.2).
 func (h *handler) tokenForm(c *fiber.Ctx) error {
-	if mediaType(c) != fiber.MIMEApplicationForm {
-		return badRequest("the Content-Type must be application/x-www-form-urlencoded")
-	}
-	body, err := rawBody(c)
-	if err != nil {
-		return err
-	}
-	p, err := formParameters(body)
+	p, err := readForm(c)
 	if err != nil {
 		return err
 	}
 	return h.token(c, p, true)
 }
 
-// tokenFormOrJSON is the token endpoint as machine-to-machine products have it: the same parameters in JSON, too. The
-// secret is always in such a body, so a client may send it there whichever way it is registered for.
+// tokenFormOrJSON is the token endpoint as machine-to-machine products have it.
 func (h *handler) tokenFormOrJSON(c *fiber.Ctx) error {
-	if mediaType(c) != fiber.MIMEApplicationJSON {
-		return h.tokenForm(c)
-	}
-	body, err := jsonBody(c)
+	p, isJSON, err := readFormOrJSON(c)
 	if err != nil {
 		return err
 	}
-	p, err := jsonParameters(body)
-	if err != nil {
-		return err
-	}
-	return h.token(c, p, false)
+	return h.token(c, p, !isJSON)
 }
 
-func formParameters(body []byte) (parameters, error) {
-	p := parameters{values: map[string]string{}}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return p, badRequest("the body is not form-encoded")
-	}
-	for name, values := range form {
-		if !utf8.ValidString(name + strings.Join(values, "")) {
-			return p, badRequest("a parameter is not UTF-8 (RFC 6749, appendix B)")
-		}
-		if name == "resource" {
-			p.resources = slices.DeleteFunc(values, func(v string) bool { return v == "" }) // absent (RFC 6749 §3.2)
-			continue
-		}
-		if len(values) > 1 {
-			return p, badRequest("a parameter was sent more than once")
-		}
-		p.values[name] = values[0]
-	}
-	return p, nil
-}
-
-func jsonParameters(body []byte) (parameters, error) {
-	p := parameters{values: map[string]string{}}
-	var members map[string]any
-	if err := json.Unmarshal(body, &members); err != nil {
-		return p, badRequest("the body is not a JSON object")
-	}
-	for name, value := range members {
-		text, ok := value.(string)
-		switch name {
-		case "grant_type", "client_id", "client_secret", "audience", "scope", "org", "organization", "resource":
-			if !ok {
-				return p, badRequest("the parameter " + name + " must be a string")
-			}
-			p.values[name] = text
-		}
-	}
-	if resource := p.get("resource"); resource != "" {
-		p.resources = []string{resource}
-	}
-	return p, nil
-}
+// jwtBearer needs no client: the assertion says which one it stands for (RFC 7523 §3.1).
+const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 // token authenticates the client and issues what the policy allows.
 func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
-	ctx := h.server.base
-	r, policies := h.tenant.Engine.Begin(h.server.memo)
-	defer r.End()
-	credentials := presented(c, refuseQuery)
-	credentials.Basic, credentials.Registered = authn.BasicClient, registered
-	if secret := p.get("client_secret"); secret != "" {
-		credentials.Clients = append(credentials.Clients, authn.Pair{
-			ID: directory.NewSecret(p.get("client_id")), Secret: directory.NewSecret(secret)})
-	}
-	client, err := h.tenant.Authn.Authenticate(ctx, r, credentials)
-	if err != nil {
-		return err
-	}
-	if client.Credential.Type != "client_secret" {
-		return &authn.Error{Kind: authn.Invalid, Detail: "authenticate as a client, with its id and secret"}
-	}
-	if id := p.get("client_id"); id != "" && id != client.Subject {
-		return badRequest("client_id is not the client that authenticated")
-	}
-	response, err := h.tenant.Tokens.Issue(ctx, r, policies, client, tokens.Request{
-		GrantType: p.get("grant_type"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
-		Org: cmp.Or(p.get("org"), p.get("organization")),
+	return h.oauth(c, p, registered, p.get("grant_type") == jwtBearer, func(call *oauthCall) error {
+		confirms, err := call.confirms()
+		if err != nil {
+			return err
+		}
+		response, err := h.tenant.Tokens.Issue(h.server.base, call.reading, call.policies, call.client, tokens.Request{
+			GrantType: p.get("grant_type"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
+			Org:  cmp.Or(p.get("org"), p.get("organization")),
+			Code: p.get("code"), RedirectURI: p.get("redirect_uri"), CodeVerifier: p.get("code_verifier"),
+			RefreshToken: p.secret("refresh_token"), DeviceCode: p.secret("device_code"), Assertion: p.secret("assertion"),
+			SubjectToken: p.secret("subject_token"), SubjectTokenType: p.get("subject_token_type"),
+			ActorToken: p.secret("actor_token"), ActorTokenType: p.get("actor_token_type"), RequestedTokenType: p.get("requested_token_type"),
+			Presented: call.presented, Confirms: confirms,
+		})
+		if err != nil {
+			return err
+		}
+		return writeOAuth(c, http.StatusOK, response)
 	})
+}
+
+// push is the pushed authorization request endpoint (RFC 9126 §2).
+func (h *handler) push(c *fiber.Ctx) error {
+	p, err := readForm(c)
 	if err != nil {
 		return err
 	}
-	c.Set(fiber.HeaderPragma, "no-cache")
-	return writeJSON(c, response)
+	return h.oauth(c, p, true, false, func(call *oauthCall) error {
+		pushed, err := h.tenant.Tokens.Push(h.server.base, call.reading, call.client, p.form())
+		if err != nil {
+			return err
+		}
+		return writeOAuth(c, http.StatusCreated, pushed)
+	})
+}
+
+// revoke is the revocation endpoint (RFC 7009). The hint is not needed: what a token is can be seen.
+func (h *handler) revoke(c *fiber.Ctx) error {
+	p, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	return h.oauth(c, p, true, false, func(call *oauthCall) error {
+		if err := h.tenant.Tokens.Revoke(h.server.base, call.reading, call.client, p.secret("token")); err != nil {
+			return err
+		}
+		return ok(c)
+	})
+}
+
+// introspect is the introspection endpoint (RFC 7662), for clients and for whoever else may ask about tokens. The policy
+// mandate.manage decides whether the caller may see this one, as the action tokens.introspect; what it may not see
+// looks like a token that is not active.
+func (h *handler) introspect(c *fiber.Ctx) error {
+	p, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	if p.get("client_secret") == "" && p.get("client_assertion") == "" && p.get("client_id") == "" {
+		if scheme, _, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " "); !strings.EqualFold(scheme, "Basic") {
+			return h.ask(c, refuseQuery, []string{"decide", "manage"}, func(a *asking) error { return a.introspect(c, p) })
+		}
+	}
+	return h.oauth(c, p, true, false, func(call *oauthCall) error {
+		if call.client.Methods[0] == "none" {
+			return &authn.Error{Kind: authn.Invalid, Detail: "a client that does not authenticate cannot introspect tokens (RFC 7662 §2.1)"}
+		}
+		return (&asking{handler: h, reading: call.reading, policies: call.policies, caller: call.client}).introspect(c, p)
+	})
+}
+
+func (a *asking) introspect(c *fiber.Ctx, p parameters) error {
+	if p.get("token") == "" {
+		return badRequest("the parameter token is missing")
+	}
+	found, err := a.tenant.Tokens.Introspect(a.server.base, a.reading, a.policies, p.secret("token"))
+	if err != nil {
+		return err
+	}
+	if found.Active {
+		_, err := a.manage("tokens.introspect", map[string]any{"type": "token", "id": cmp.Or(found.ID, "refresh_token"), "properties": found.Properties()})
+		var refused *requestError
+		if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+			found = &tokens.Introspection{}
+		} else if err != nil {
+			return err
+		}
+	}
+	return writeOAuth(c, http.StatusOK, found)
 }

@@ -83,7 +83,7 @@ func (h house) issue(t *testing.T, i *tokens.Issuer, tokensRego string) (*tokens
 		t.Fatal(err)
 	}
 	defer view.Close()
-	client := &authn.Principal{Type: authn.Client, Subject: "sync"}
+	client := &authn.Principal{Type: authn.Client, Subject: "sync", Methods: []string{"client_secret_basic"}}
 	return i.Issue(t.Context(), memo.Over(view), policySet(t, tokensRego), client, tokens.Request{GrantType: "client_credentials"})
 }
 
@@ -143,7 +143,7 @@ func TestSigningKeyIsSealedAndLasts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer view.Close()
-		set, err := i.KeySet(context.Background(), view)
+		set, err := i.KeySet(context.Background(), memo.Over(view))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,37 +176,46 @@ func TestSigningKeyIsSealedAndLasts(t *testing.T) {
 	}
 }
 
-// TestTokenIsWorthWhatItsClientMayHaveNow: what a policy put into a token reaches policies again, and a scope that the
-// client has lost since is lost in the token.
-func TestTokenIsWorthWhatItsClientMayHaveNow(t *testing.T) {
+// TestTokenIsWorthWhatThePolicyWouldGiveNow: what a policy put into a token reaches policies again, and of its scopes those
+// are left that it would get now.
+func TestTokenIsWorthWhatThePolicyWouldGiveNow(t *testing.T) {
 	h := newHouse(t)
-	const rego = `decision := {"allow": true, "reasons": [], "obligations": [], "scopes": ["decide", "manage"], "lifetime": 60, "claims": {"plan": "gold", "seats": 12}}`
+	const rego = `decision := {"allow": true, "reasons": [], "obligations": [], "scopes": [s | some s in ["decide", "manage"]; s in data.clients.sync.scopes], "lifetime": 60, "claims": {"plan": "gold", "seats": 12}}`
 	i, err := h.issuer(t, rego)
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := h.issue(t, i, rego)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := authn.New(authn.Options{Tenant: "default", Master: h.master, Issuer: issuerURL, Now: time.Now})
-	for _, scopes := range [][]string{{"decide", "manage"}, {"decide"}, {}} {
+	have := func(scopes ...string) {
 		if _, err := h.store.Update(t.Context(), func(tx datastore.Tx) error {
 			return directory.Tenant("default").Client("sync").Put(t.Context(), tx, directory.Client{Status: directory.Active, Scopes: scopes})
 		}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	have("decide", "manage", "else")
+	response, err := h.issue(t, i, rego)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := authn.New(authn.Options{Tenant: "default", Master: h.master, Issuer: issuerURL, Now: time.Now})
+	set := policySet(t, rego)
+	for _, row := range []struct{ have, left []string }{{[]string{"decide", "manage"}, []string{"decide", "manage"}}, {[]string{"decide"}, []string{"decide"}}, {[]string{}, []string{}}} {
+		have(row.have...)
 		view, err := h.store.View(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		p, err := a.Authenticate(t.Context(), memo.Over(view), authn.Presented{Authorization: []string{"Bearer " + response.AccessToken}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err = i.Current(t.Context(), memo.Over(view), set, p)
 		view.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(p.Scopes, scopes) || p.Scopes == nil {
-			t.Errorf("the client has the scopes %q, the token counts for %q", scopes, p.Scopes)
+		if !slices.Equal(p.Scopes, row.left) || p.Scopes == nil {
+			t.Errorf("the client has the scopes %q, the token counts for %q", row.have, p.Scopes)
 		}
 		if len(p.Claims) != 2 || p.Claims["plan"] != "gold" || fmt.Sprint(p.Claims["seats"]) != "12" {
 			t.Errorf("policies see the claims %v", p.Claims)

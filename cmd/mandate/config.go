@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,17 +31,27 @@ type config struct {
 	MasterKey      string                  `yaml:"master_key"`
 	History        time.Duration           `yaml:"history"`
 	TLS            tlsConfig               `yaml:"tls"`
+	Connections    connectionConfig        `yaml:"connections"`
 	Tenants        map[string]tenantConfig `yaml:"tenants"`
 	Tokens         tokenConfig             `yaml:"tokens"`
 	Limits         limitConfig             `yaml:"limits"`
 	CheckOneIn     uint64                  `yaml:"check_one_in"`
 	Log            logConfig               `yaml:"log"`
+
+	dev bool // identity providers on this machine need no TLS
 }
 
 type tlsConfig struct {
 	Certificate string `yaml:"certificate,omitempty"`
 	Key         string `yaml:"key,omitempty"`
-	ClientCA    any    `yaml:"client_ca,omitempty"` // refused yet
+	// ClientCA vouches for the certificates of clients; ClientCertificates asks for them, also for those that nobody vouches for.
+	ClientCA           string `yaml:"client_ca,omitempty"`
+	ClientCertificates bool   `yaml:"client_certificates"`
+}
+
+// connectionConfig is about the external identity providers of organizations.
+type connectionConfig struct {
+	AllowPrivate []netip.Prefix `yaml:"allow_private"`
 }
 
 type tenantConfig struct {
@@ -51,9 +62,10 @@ type tenantConfig struct {
 type tokenConfig struct {
 	AccessLifetime  time.Duration `yaml:"access_lifetime"`
 	ClockLeeway     time.Duration `yaml:"clock_leeway"`
-	CodeLifetime    any           `yaml:"code_lifetime,omitempty"`    // no effect yet
-	RefreshLifetime any           `yaml:"refresh_lifetime,omitempty"` // no effect yet
-	RefreshGrace    any           `yaml:"refresh_grace,omitempty"`    // no effect yet
+	CodeLifetime    time.Duration `yaml:"code_lifetime"`
+	RefreshLifetime time.Duration `yaml:"refresh_lifetime"`
+	RefreshGrace    time.Duration `yaml:"refresh_grace"`
+	KeyLifetime     time.Duration `yaml:"key_lifetime"`
 }
 
 type limitConfig struct {
@@ -72,7 +84,8 @@ func defaultConfig() *config {
 	return &config{
 		Listen: "127.0.0.1:8080", Data: "./mandate-data", History: 24 * time.Hour,
 		Tenants: map[string]tenantConfig{},
-		Tokens:  tokenConfig{AccessLifetime: 10 * time.Minute, ClockLeeway: 30 * time.Second},
+		Tokens: tokenConfig{AccessLifetime: 10 * time.Minute, ClockLeeway: 30 * time.Second, CodeLifetime: time.Minute,
+			RefreshLifetime: 720 * time.Hour, RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour},
 		Limits: limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2,
 			MemoryForRemembering: 256 << 20},
 		CheckOneIn: 10_000,
@@ -98,6 +111,32 @@ func (b *byteSize) Set(s string) error {
 	return nil
 }
 
+// prefixes are networks, written with commas between them.
+type prefixes []netip.Prefix
+
+func (p *prefixes) Type() string { return "networks" }
+
+func (p *prefixes) String() string {
+	var all []string
+	for _, prefix := range *p {
+		all = append(all, prefix.String())
+	}
+	return strings.Join(all, ",")
+}
+
+func (p *prefixes) Set(s string) error {
+	var parsed []netip.Prefix
+	for text := range strings.SplitSeq(s, ",") {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a network such as 10.1.0.0/16", text)
+		}
+		parsed = append(parsed, prefix)
+	}
+	*p = parsed
+	return nil
+}
+
 // settings are the flags over a configuration. The variable of each is MANDATE_ and its name in capitals.
 func settings(c *config) *pflag.FlagSet {
 	flags := pflag.NewFlagSet("settings", pflag.ContinueOnError)
@@ -109,10 +148,17 @@ func settings(c *config) *pflag.FlagSet {
 	flags.DurationVar(&c.History, "history", c.History, "how long earlier revisions can be asked for")
 	flags.StringVar(&c.TLS.Certificate, "tls-certificate", c.TLS.Certificate, "file of the certificate chain (PEM)")
 	flags.StringVar(&c.TLS.Key, "tls-key", c.TLS.Key, "file of the certificate's key (PEM)")
+	flags.StringVar(&c.TLS.ClientCA, "tls-client-ca", c.TLS.ClientCA, "file of the CAs (PEM) that vouch for the certificates of clients")
+	flags.BoolVar(&c.TLS.ClientCertificates, "tls-client-certificates", c.TLS.ClientCertificates, "ask clients for certificates, also self-signed ones; follows from tls-client-ca")
+	flags.Var((*prefixes)(&c.Connections.AllowPrivate), "connections-allow-private", "networks that are not public and yet have identity providers, such as 10.1.0.0/16,fd00::/8")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Policies }}, "policies", "folder of the default tenant's policies, followed while it changes (default: those built in)")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Directory }}, "directory", "directory file to import at start when the default tenant is empty")
 	flags.DurationVar(&c.Tokens.AccessLifetime, "tokens-access-lifetime", c.Tokens.AccessLifetime, "lifetime of access tokens whose client and API set none")
 	flags.DurationVar(&c.Tokens.ClockLeeway, "tokens-clock-leeway", c.Tokens.ClockLeeway, "how far clocks may differ, at most 60s")
+	flags.DurationVar(&c.Tokens.CodeLifetime, "tokens-code-lifetime", c.Tokens.CodeLifetime, "lifetime of authorization codes")
+	flags.DurationVar(&c.Tokens.RefreshLifetime, "tokens-refresh-lifetime", c.Tokens.RefreshLifetime, "how long a refresh token can be used")
+	flags.DurationVar(&c.Tokens.RefreshGrace, "tokens-refresh-grace", c.Tokens.RefreshGrace, "how long a replaced refresh token is answered with its successor, in case the answer was lost")
+	flags.DurationVar(&c.Tokens.KeyLifetime, "tokens-key-lifetime", c.Tokens.KeyLifetime, "how long a signing key signs before the next one does")
 	flags.Var(&c.Limits.Body, "limits-body", "largest request body")
 	flags.IntVar(&c.Limits.Connections, "limits-connections", c.Limits.Connections, "connections served at once, each of which may hold a body")
 	flags.DurationVar(&c.Limits.Evaluation, "limits-evaluation", c.Limits.Evaluation, "longest evaluation of a policy")
@@ -214,15 +260,13 @@ func (c *config) complete() error {
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		wrong("tls: certificate and key go together")
 	}
-	if c.TLS.ClientCA != nil {
-		wrong("tls.client_ca: this version does not ask clients for certificates; without that the setting would protect nothing")
+	if c.TLS.ClientCA != "" {
+		c.TLS.ClientCertificates = true
 	}
-	if c.Tokens.AccessLifetime < time.Second || c.Tokens.AccessLifetime > 24*time.Hour {
-		wrong("tokens.access_lifetime must be between 1s and 24h")
+	if c.TLS.ClientCertificates && c.TLS.Certificate == "" {
+		wrong("tls: clients can present certificates only where the server has one: set certificate and key")
 	}
-	if c.Tokens.ClockLeeway < 0 || c.Tokens.ClockLeeway > time.Minute {
-		wrong("tokens.clock_leeway must be between 0s and 60s")
-	}
+	problems = append(problems, c.Tokens.check()...)
 	if c.Limits.Body < 1<<10 || c.Limits.Body > 1<<30 {
 		wrong("limits.body must be between 1KiB and 1GiB")
 	}
@@ -239,6 +283,26 @@ func (c *config) complete() error {
 		wrong("history must be at least 1m")
 	}
 	return errors.Join(problems...)
+}
+
+func (c tokenConfig) check() (problems []error) {
+	for _, setting := range []struct {
+		name               string
+		value, least, most time.Duration
+		bounds             string
+	}{
+		{"access_lifetime", c.AccessLifetime, time.Second, 24 * time.Hour, "1s and 24h"},
+		{"clock_leeway", c.ClockLeeway, 0, time.Minute, "0s and 60s"},
+		{"code_lifetime", c.CodeLifetime, 10 * time.Second, 10 * time.Minute, "10s and 10m"},
+		{"refresh_lifetime", c.RefreshLifetime, time.Minute, 10 * 8760 * time.Hour, "1m and 87600h"},
+		{"refresh_grace", c.RefreshGrace, 0, time.Minute, "0s and 60s"},
+		{"key_lifetime", c.KeyLifetime, 48 * time.Hour, 10 * 8760 * time.Hour, "48h and 87600h"},
+	} {
+		if setting.value < setting.least || setting.value > setting.most {
+			problems = append(problems, fmt.Errorf("tokens.%s must be between %s", setting.name, setting.bounds))
+		}
+	}
+	return problems
 }
 
 // publicURL is the configured one, or follows from the address that the server listens on.
@@ -266,20 +330,6 @@ func (c *config) mayListen() error {
 	}
 	return fmt.Errorf("listen: %s is not a loopback address and there is no TLS certificate, so credentials would cross the network in plain text: "+
 		"set tls, or allow_plaintext behind a proxy that has it", c.Listen)
-}
-
-// withoutEffect names the settings that are known but do nothing in this version.
-func (c *config) withoutEffect() []string {
-	var names []string
-	for name, value := range map[string]any{
-		"tokens.code_lifetime":    c.Tokens.CodeLifetime,
-		"tokens.refresh_lifetime": c.Tokens.RefreshLifetime, "tokens.refresh_grace": c.Tokens.RefreshGrace,
-	} {
-		if value != nil {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 func configCommand(lookupEnv func(string) (string, bool)) *cobra.Command {

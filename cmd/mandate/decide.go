@@ -1,16 +1,11 @@
 package main
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,17 +19,11 @@ import (
 // question is what decide asks, from its flags.
 type question struct {
 	subject, action, resource, org, context string
-	tenant                                  string
-	server, authorizationFile               string
+	remote                                  remote
 	explain, json                           bool
 }
 
-const (
-	statusDenied        = exitStatus(3)
-	authorizationEnv    = "MANDATE_AUTHORIZATION"
-	maxAnswer           = 16 << 20
-	decideClientTimeout = 30 * time.Second
-)
+const statusDenied = exitStatus(3)
 
 func decideCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 	var q question
@@ -83,9 +72,7 @@ The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`
 	flags.StringVar(&q.resource, "resource", "", "on what, as type:id, such as document:report")
 	flags.StringVar(&q.org, "org", "", "organization that the resource belongs to")
 	flags.StringVar(&q.context, "context", "", "context of the request, a JSON object")
-	flags.StringVar(&q.tenant, "tenant", string(server.DefaultTenant), "tenant that decides")
-	flags.StringVar(&q.server, "server", "", "URL of a running server (default: decide on the data folder)")
-	flags.StringVar(&q.authorizationFile, "authorization-file", "", "file with the Authorization header for --server (default: $"+authorizationEnv+")")
+	q.remote.addFlags(flags)
 	flags.BoolVar(&q.explain, "explain", false, "say which rules held, which did not, and which facts were read")
 	flags.BoolVar(&q.json, "json", false, "print JSON")
 	return cmd
@@ -116,7 +103,7 @@ func (q question) body() ([]byte, error) {
 }
 
 func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
-	if q.server != "" {
+	if q.remote.server != "" {
 		return q.askServer(cmd.Context(), lookupEnv, body)
 	}
 	c, err := loadConfig(cmd, lookupEnv)
@@ -124,15 +111,15 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 		return server.Explained{}, err
 	}
 	c.PublicURL = c.publicURL(c.Listen)
-	if _, ok := c.Tenants[q.tenant]; !ok {
-		c.Tenants[q.tenant] = tenantConfig{}
+	if _, ok := c.Tenants[q.remote.tenant]; !ok {
+		c.Tenants[q.remote.tenant] = tenantConfig{}
 	}
 	s, err := openService(cmd.Context(), c, logger(cmd, c), nil)
 	if err != nil {
 		return server.Explained{}, err
 	}
 	operator := &authn.Principal{Type: authn.Workload, Subject: "operator", Scopes: []string{"decide", "manage"}}
-	answer, err := s.server.Explain(cmd.Context(), directory.Tenant(q.tenant), operator, body)
+	answer, err := s.server.Explain(cmd.Context(), directory.Tenant(q.remote.tenant), operator, body)
 	if !q.explain {
 		answer.Explanation = nil
 	}
@@ -141,55 +128,16 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 
 func (q question) askServer(ctx context.Context, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
 	var answer server.Explained
-	authorization, _ := lookupEnv(authorizationEnv)
-	if q.authorizationFile != "" {
-		text, err := os.ReadFile(q.authorizationFile)
-		if err != nil {
-			return answer, fmt.Errorf("read the credential: %w", err)
-		}
-		authorization = strings.TrimSpace(string(text))
-	}
-	if authorization == "" {
-		return answer, errors.New("no credential for the server: set " + authorizationEnv + " or --authorization-file")
-	}
-	url := server.Issuer(q.server, directory.Tenant(q.tenant)) + "/access/v1/evaluation"
+	path := "/access/v1/evaluation"
 	if q.explain {
-		url = server.Issuer(q.server, directory.Tenant(q.tenant)) + "/v1/explain"
+		path = "/v1/explain"
 	}
-	ctx, cancel := context.WithTimeout(ctx, decideClientTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	text, err := q.remote.send(ctx, lookupEnv, http.MethodPost, path, body)
 	if err != nil {
-		return answer, fmt.Errorf("ask the server: %w", err)
-	}
-	request.Header.Set("Authorization", authorization)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return answer, fmt.Errorf("ask the server: %w", err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
-	if err != nil {
-		return answer, fmt.Errorf("ask the server: %w", err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return answer, fmt.Errorf("the server answered %s: %s", response.Status, refusalText(text))
+		return answer, err
 	}
 	if err := json.Unmarshal(text, &answer); err != nil {
 		return answer, fmt.Errorf("the server's answer is not a decision: %w", err)
 	}
 	return answer, nil
-}
-
-// refusalText is the message of an error body, whichever of the two shapes it has.
-func refusalText(body []byte) string {
-	var message string
-	var problem struct {
-		Detail string `json:"detail"`
-	}
-	if json.Unmarshal(body, &message) != nil && json.Unmarshal(body, &problem) == nil {
-		message = problem.Detail
-	}
-	return cmp.Or(message, strings.TrimSpace(string(body)))
 }

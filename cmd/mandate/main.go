@@ -1,4 +1,4 @@
-// Command mandate is the decision service and its tools: serve, import, export, decide, config. It wires the other
+// Command mandate is the decision service and its tools: serve, import, export, decide, keys, config. It wires the other
 // packages together and holds no logic of its own.
 package main
 
@@ -50,7 +50,8 @@ Start with:  mandate serve --dev`,
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout)
-	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), configCommand(lookupEnv))
+	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), keysCommand(lookupEnv),
+		configCommand(lookupEnv))
 	return root
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,9 +60,6 @@ printed with five commands to try, and with the policies of ./policies when ther
 func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	ctx := cmd.Context()
 	log := logger(cmd, c)
-	for _, name := range c.withoutEffect() {
-		log.Warn("this setting has no effect in this version", "setting", name)
-	}
 	certificates, err := c.certificates()
 	if err != nil {
 		return err
@@ -106,7 +104,28 @@ func (c *config) certificates() (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tls: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if c.TLS.ClientCertificates {
+		// They are verified where clients are authenticated: many come without one, and some are self-signed (RFC 8705 §2.2).
+		config.ClientAuth = tls.RequestClientCert
+	}
+	return config, nil
+}
+
+// clientCAs vouch for the certificates of clients (RFC 8705 §2.1).
+func (c *config) clientCAs() (*x509.CertPool, error) {
+	if c.TLS.ClientCA == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(c.TLS.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("tls.client_ca: %s has no certificate (PEM)", c.TLS.ClientCA)
+	}
+	return pool, nil
 }
 
 // printMade shows secrets for the only time, below a heading unless that was shown before.
@@ -147,7 +166,7 @@ func serveDev(cmd *cobra.Command, c *config) error {
 		return fmt.Errorf("make a folder for the example: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	c.Data, c.MasterKey = folder, folder+"/master.key"
+	c.Data, c.MasterKey, c.dev = folder, folder+"/master.key", true
 	tenant := c.Tenants["default"]
 	if info, err := os.Stat("policies"); tenant.Policies == "" && err == nil && info.IsDir() {
 		tenant.Policies = "policies"

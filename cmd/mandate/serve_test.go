@@ -19,8 +19,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -244,21 +246,26 @@ func TestServeWithConfiguration(t *testing.T) {
 	write(t, filepath.Join(dir, "mandate.yaml"), `
 listen: 127.0.0.1:0
 data: ./data
-tls: {certificate: `+certificate+`, key: server.key}
+tls: {certificate: `+certificate+`, key: server.key, client_ca: `+certificate+`}
 tenants:
   default: {directory: directory.yaml}
   staging: {}
 tokens: {code_lifetime: 60s}
 `)
 	p := start(t, dir, "serve", "--config", "mandate.yaml")
-	p.wait(t, `no effect in this version" setting=tokens.code_lifetime`)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	// The server asks for a certificate, and serves those who have none (RFC 8705 §2).
+	var askedFor atomic.Bool
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			askedFor.Store(true)
+			return &tls.Certificate{}, nil
+		}}}}
 	var metadata struct {
 		Issuer string `json:"issuer"`
 	}
 	get(t, client, "https://"+p.address+"/.well-known/oauth-authorization-server/t/staging", &metadata)
-	if want := "https://" + p.address + "/t/staging"; metadata.Issuer != want {
-		t.Errorf("issuer %q, want %q", metadata.Issuer, want)
+	if want := "https://" + p.address + "/t/staging"; metadata.Issuer != want || !askedFor.Load() {
+		t.Errorf("issuer %q, want %q; asked for a certificate: %v", metadata.Issuer, want, askedFor.Load())
 	}
 	var keys struct{ Keys []struct{ Kid string } }
 	get(t, client, "https://"+p.address+"/.well-known/jwks.json", &keys)
@@ -278,8 +285,14 @@ tokens: {code_lifetime: 60s}
 	p = start(t, dir, "serve", "--config", "mandate.yaml")
 	var after struct{ Keys []struct{ Kid string } }
 	get(t, client, "https://"+p.address+"/.well-known/jwks.json", &after)
-	if len(keys.Keys) != 1 || len(after.Keys) != 1 || keys.Keys[0] != after.Keys[0] {
-		t.Errorf("the signing key did not last: %v, then %v", keys, after)
+	// The RS256 key is made while the server runs already, so it may not have been there yet.
+	for _, key := range keys.Keys {
+		if !slices.Contains(after.Keys, key) || len(after.Keys) > 2 {
+			t.Errorf("the signing keys did not last: %v, then %v", keys, after)
+		}
+	}
+	if len(keys.Keys) == 0 {
+		t.Error("there is no signing key")
 	}
 	if err := p.stop(t); err != nil {
 		t.Errorf("the server ended with %v", err)
@@ -315,6 +328,46 @@ func TestDecideAtARunningServer(t *testing.T) {
 	}
 	if strings.Contains(p.output(), "key-of-the") {
 		t.Errorf("a secret is in the log:\n%s", p.output())
+	}
+}
+
+func TestKeysAtARunningServer(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "directory.yaml"), serveDirectory)
+	p := start(t, dir, "serve", "--data", "data", "--directory", "directory.yaml", "--listen", "127.0.0.1:0")
+	mandate := func(key string, args ...string) (string, int) {
+		cmd := exec.CommandContext(t.Context(), "mandate", append(args, "--server", "http://"+p.address)...)
+		cmd.Env = append(os.Environ(), "MANDATE_AUTHORIZATION=Bearer "+key)
+		output, _ := cmd.CombinedOutput()
+		return string(output), cmd.ProcessState.ExitCode()
+	}
+	list, _ := mandate("key-of-the-admin", "keys")
+	first := regexp.MustCompile(`(?m)^(\S{43}) +ES256 +signing `).FindStringSubmatch(list)
+	if first == nil {
+		t.Fatalf("no key signs: %s", list)
+	}
+	for _, row := range []struct {
+		name, key string
+		args      []string
+		status    int
+		output    string
+	}{
+		{"rotated", "key-of-the-admin", []string{"keys", "rotate"}, 0, ` ES256 +next .*\n` + first[1] + ` +ES256 +signing `},
+		{"in JSON", "key-of-the-admin", []string{"keys", "--json"}, 0, `"status": "next"`},
+		{"another algorithm", "key-of-the-admin", []string{"keys", "rotate", "--alg", "EdDSA", "--now"}, 0, ` EdDSA +signing `},
+		{"revoked", "key-of-the-admin", []string{"keys", "revoke", first[1]}, 0, ` ES256 +signing `},
+		{"gone already", "key-of-the-admin", []string{"keys", "revoke", first[1]}, 1, `the server answered 404 Not Found: there is no signing key with this id`},
+		{"an unknown algorithm", "key-of-the-admin", []string{"keys", "rotate", "--alg", "HS256"}, 1, `400 Bad Request: alg must be one of: ES256`},
+		{"by who may only ask", "key-of-the-gateway", []string{"keys"}, 1, `the server answered 403 Forbidden: `},
+		{"by nobody", "wrong", []string{"keys"}, 1, `the server answered 401 Unauthorized: `},
+	} {
+		output, status := mandate(row.key, row.args...)
+		if status != row.status || !regexp.MustCompile(row.output).MatchString(output) {
+			t.Errorf("%s: status %d, want %d and %s:\n%s", row.name, status, row.status, row.output, output)
+		}
+	}
+	if err := p.stop(t); err != nil {
+		t.Errorf("the server ended with %v", err)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"mandate/authn"
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
@@ -85,6 +87,14 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 	if err != nil {
 		return err
 	}
+	clientCAs, err := c.clientCAs()
+	if err != nil {
+		return err
+	}
+	providers := authn.NewProviders(authn.ProviderOptions{AllowHTTP: c.dev, AllowPrivate: c.Connections.AllowPrivate, Now: time.Now,
+		Report: func(issuer string, err error) {
+			s.log.Warn("an identity provider cannot be reached", "issuer", issuer, "error", err)
+		}})
 	memory := memo.New(s.store, memo.Options{Bytes: int64(c.Limits.MemoryForRemembering)})
 	var tenants []server.Tenant
 	for name, settings := range c.Tenants {
@@ -97,9 +107,11 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn})
 		s.engines[id] = decides
 		issuer := server.Issuer(c.PublicURL, id)
-		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides,
-			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords,
-				ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})}
+		events := securityEvents(id)
+		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides, Master: s.master, Now: time.Now,
+			ClientCertificates: c.TLS.ClientCertificates, Metrics: []prometheus.Collector{events},
+			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords, Store: s.store,
+				ClientCAs: clientCAs, Providers: providers, ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})}
 		if s.show == nil {
 			tenants = append(tenants, tenant)
 			continue
@@ -112,14 +124,51 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 			return err
 		}
 		tenant.Tokens, err = tokens.NewIssuer(ctx, s.store, tokens.Options{Tenant: id, Issuer: issuer, Master: s.master, Policy: decides,
-			Lifetime: c.Tokens.AccessLifetime, Now: time.Now})
+			Authn: tenant.Authn, Lifetime: c.Tokens.AccessLifetime, CodeLifetime: c.Tokens.CodeLifetime,
+			RefreshLifetime: c.Tokens.RefreshLifetime, RefreshGrace: c.Tokens.RefreshGrace, KeyLifetime: c.Tokens.KeyLifetime,
+			Report: func(e tokens.SecurityEvent) {
+				events.WithLabelValues(e.Type).Inc()
+				s.log.Warn("security event", "tenant", id, "type", e.Type, "grant", e.Grant, "client", e.Client, "subject", e.Subject, "org", e.Org)
+			}, Now: time.Now})
 		if err != nil {
 			return err
 		}
+		s.following.Go(func() { s.maintain(following, id, tenant.Tokens) })
 		tenants = append(tenants, tenant)
 	}
 	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections, Log: s.log})
 	return err
+}
+
+func securityEvents(tenant directory.Tenant) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mandate_security_events_total",
+		Help: "Signs that somebody may have got hold of what is not theirs.", ConstLabels: prometheus.Labels{"tenant": string(tenant)}}, []string{"type"})
+}
+
+// maintain rotates signing keys and removes what has expired, each minute.
+func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer *tokens.Issuer) {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		done, err := issuer.Maintain(ctx)
+		if len(done.Rotated) > 0 {
+			s.log.Info("signing keys rotated", "tenant", tenant, "next", done.Rotated)
+		}
+		if len(done.Removed) > 0 {
+			s.log.Info("former signing keys removed", "tenant", tenant, "removed", done.Removed)
+		}
+		if done.Swept > 0 {
+			s.log.Debug("expired state removed", "tenant", tenant, "records", done.Swept)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("maintenance failed, and will be tried again", "tenant", tenant, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 func policySource(folder string) fs.FS {

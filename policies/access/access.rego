@@ -8,6 +8,7 @@
 #   and never decides anything. What grants is in grants.rego.
 package mandate.access
 
+import data.mandate.directory
 import data.mandate.request
 
 default decision := {
@@ -30,9 +31,11 @@ allow if {
 	audience_matches
 	principal_active
 	acting_client_active
+	actors_active
 	confined
 	org_active
 	acting_client_in_org
+	actors_in_org
 	in_good_standing
 	owner_is_developer
 	scopes_cover
@@ -103,31 +106,20 @@ callers_audiences := data.apikeys[input.caller.sub].audiences if input.caller.ty
 
 principal_active if {
 	input.principal.type == "user"
-	data.users[input.principal.sub].status == "active"
+	directory.user_active(input.principal)
 }
 
 principal_active if client.status == "active"
 
 principal_active if {
 	key.status == "active"
-	owner_active
+	directory.owner_active(key)
 }
 
 principal_active if {
 	input.principal.type == "vendor"
 	data.vendors[input.principal.sub].status == "active"
 }
-
-owner_active if not request.has(key, "owner")
-
-owner_active if {
-	data.users[key.owner].status == "active"
-	owner_in_keys_org
-}
-
-owner_in_keys_org if not request.has(key, "org")
-
-owner_in_keys_org if data.orgs[key.org].members[key.owner].status == "active"
 
 # A key stops when its owner is no longer a developer in the key's organization, or, for a
 # tenant-wide key with an owner, in the resource's.
@@ -164,11 +156,32 @@ acting_client_in_org if not delegated
 
 acting_client_in_org if not org
 
-acting_client_in_org if may_act_in_org(acting_client)
+acting_client_in_org if directory.acts_in(acting_client, org)
 
-may_act_in_org(some_client) if some_client.org == org
+# Those who have acted before it, in a chain of exchanges, must be able to act still.
+actors_active if not request.has(input.principal, "act")
 
-may_act_in_org(some_client) if org in some_client.orgs
+actors_active if {
+	request.actors_bounded
+	every link in request.actors {
+		actor(link).status == "active"
+	}
+}
+
+actors_in_org if not request.has(input.principal, "act")
+
+actors_in_org if not org
+
+actors_in_org if {
+	every link in request.actors {
+		directory.acts_in(actor(link), org)
+	}
+}
+
+actor(link) := data.clients[link.sub] if {
+	link.sub_type == "client"
+	request.text(link.sub)
+}
 
 # A credential that is bound to an organization is worth nothing outside it, shared resources included.
 confined if {

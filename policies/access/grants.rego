@@ -1,5 +1,6 @@
 package mandate.access
 
+import data.mandate.directory
 import data.mandate.request
 
 # What a relation to a single resource allows. The verb is what follows the last ":" of the action's name;
@@ -32,7 +33,7 @@ grant := {"code": "role", "message": "A role of the user in the organization gra
 	input.principal.type == "user"
 	role_grants
 } else := {"code": "scope", "message": "The client may act in the organization, and its scopes grant the permission."} if {
-	may_act_in_org(client)
+	directory.listed_in(client, org)
 } else := {"code": "scope", "message": "The scopes of the API key grant the permission, within the roles of its owner."} if {
 	request.has(key, "owner")
 	role_grants
@@ -49,15 +50,13 @@ grant := {"code": "role", "message": "A role of the user in the organization gra
 role_grants if {
 	member.status == "active"
 	some role in member.roles
-	is_string(role)
-	some held in role_definition(role).permissions
-	permission_covers(held)
+	directory.role_covers(org, role, permission)
 }
 
-# An organization's own role hides the tenant-wide one of the same name, also when it grants less.
-role_definition(role) := definition if {
-	definition := data.orgs[org].roles[role]
-} else := data.roles[role]
+role_grants if {
+	some role in directory.brought_roles(input.principal, org)
+	directory.role_covers(org, role, permission)
+}
 
 related if {
 	some relation, verbs in relation_verbs
@@ -81,44 +80,27 @@ credential_scopes_cover if not request.has(input.principal, "scopes")
 
 credential_scopes_cover if {
 	some held in input.principal.scopes
-	scope_covers(held)
+	directory.scope_covers(held, permission)
 }
 
 record_scopes_cover if input.principal.type == "user"
 
 record_scopes_cover if {
 	some held in client.scopes
-	scope_covers(held)
+	directory.scope_covers(held, permission)
 }
 
 record_scopes_cover if {
 	some held in key.scopes
-	scope_covers(held)
+	directory.scope_covers(held, permission)
 }
 
 record_scopes_cover if {
 	some held in integration.scopes
-	scope_covers(held)
+	directory.scope_covers(held, permission)
 }
 
 record_scopes_cover if {
 	input.principal.type == "vendor"
 	not org
-}
-
-# A role may hold "*", every permission.
-permission_covers("*")
-
-permission_covers(held) if scope_covers(held)
-
-# A scope covers the permission of its name, and "documents:*" what begins with "documents:". Nothing else is a
-# pattern. "*" alone is an ordinary name: a credential must say what it is for.
-scope_covers(held) if held == permission
-
-scope_covers(held) if {
-	is_string(held)
-	endswith(held, ":*")
-	prefix := trim_suffix(held, "*")
-	startswith(permission, prefix)
-	permission != prefix
 }

@@ -126,7 +126,15 @@ test_acting_client_of_the_org_is_allowed if {
 }
 
 test_acting_client_of_no_org_is_refused if {
-	refused(ask(object.union(user("alice"), {"azp": "stray"}), "documents:read", document("acme")), "client_not_in_org")
+	known := replaced(facts, "/clients/stray/orgs", [])
+	refused_in(known, ask(object.union(user("alice"), {"azp": "stray"}), "documents:read", document("acme")), "client_not_in_org")
+}
+
+test_acting_client_that_is_bound_to_no_org_acts_in_any if {
+	allowed(ask(object.union(user("alice"), {"azp": "stray"}), "documents:read", document("acme")), "role")
+	refused(ask(object.union(user("alice"), {"azp": "stray"}), "documents:read", document("globex")), "not_a_member")
+	refused(ask(object.union(user("alice"), {"azp": "stray"}), "documents:read", document("initech")), "org_suspended")
+	refused(ask(client("stray"), "documents:read", document("acme")), "client_not_in_org")
 }
 
 test_acting_client_of_another_org_is_refused if {
@@ -144,7 +152,9 @@ test_client_that_acts_for_itself_needs_no_acting_client if {
 }
 
 test_acting_client_binds_keys_and_vendors if {
-	refused(ask(object.union(apikey("acme-key"), {"azp": "stray"}), "documents:read", document("acme")), "client_not_in_org")
+	refused(ask(object.union(apikey("tenant-key"), {"azp": "acme-sync"}), "documents:read", document("globex")), "client_not_in_org")
+	allowed(ask(object.union(apikey("acme-key"), {"azp": "stray"}), "documents:read", document("acme")), "scope")
+	allowed(ask(object.union(vendor("backupco"), {"azp": "stray"}), "documents:read", document("acme")), "integration")
 	refused(ask(object.union(vendor("backupco"), {"azp": "off"}), "documents:read", document("acme")), "client_inactive")
 }
 
@@ -333,7 +343,8 @@ test_relation_needs_the_clients_scope if {
 
 test_relation_needs_the_acting_client if {
 	refused(ask(object.union(user("heidi"), {"azp": "off"}), "documents:read", plan), "client_inactive")
-	refused(ask(object.union(user("heidi"), {"azp": "stray"}), "documents:read", plan_in("acme")), "client_not_in_org")
+	bound := replaced(facts, "/clients/stray/org", "globex")
+	refused_in(bound, ask(object.union(user("heidi"), {"azp": "stray"}), "documents:read", plan_in("acme")), "client_not_in_org")
 	allowed(ask(object.union(user("heidi"), {"azp": "portal"}), "documents:read", plan_in("acme")), "relation")
 	allowed(ask(object.union(user("heidi"), {"azp": "portal"}), "documents:read", plan), "relation")
 }

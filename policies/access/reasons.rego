@@ -1,5 +1,6 @@
 package mandate.access
 
+import data.mandate.directory
 import data.mandate.request
 
 # METADATA
@@ -37,7 +38,7 @@ refusal := {
 	"message": "The owner of the API key is no longer an active user and member of the key's organization; use a key of an active member.",
 } if {
 	key.status == "active"
-	not owner_active
+	not directory.owner_active(key)
 } else := {
 	"code": "principal_inactive",
 	"message": "The principal is unknown, disabled, suspended or revoked; use an active one.",
@@ -48,6 +49,11 @@ refusal := {
 	"message": "The client that acts for the principal is unknown or disabled; it must be active.",
 } if {
 	not acting_client_active
+} else := {
+	"code": "client_inactive",
+	"message": "A client that has acted for the principal before is unknown or disabled; each in the token's act claim must be active.",
+} if {
+	not actors_active
 } else := {
 	"code": "wrong_org",
 	"message": "The credential is bound to another organization than the resource's; use one for that organization, or name the resource's organization if it was left out.",
@@ -77,6 +83,11 @@ refusal := {
 	"message": "The client that acts for the principal may not act in this organization; add the organization to the client.",
 } if {
 	not acting_client_in_org
+} else := {
+	"code": "client_not_in_org",
+	"message": "A client that has acted for the principal before may not act in this organization; add the organization to each in the token's act claim.",
+} if {
+	not actors_in_org
 } else := {
 	"code": "owner_not_developer",
 	"message": "The owner of the API key no longer holds the role developer in the organization; restore it, or use a key of a developer.",
@@ -128,7 +139,12 @@ known_to_org if {
 
 involved if member
 
-involved if may_act_in_org(client)
+involved if {
+	input.principal.org == org
+	directory.vouched_for(input.principal)
+}
+
+involved if directory.listed_in(client, org)
 
 involved if {
 	key

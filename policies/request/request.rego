@@ -54,7 +54,9 @@ caller_holds(scope) if {
 
 # A caller that is bound to an organization reaches nothing outside it, and a client that may act in some
 # organizations nothing outside those.
-in_callers_org if {
+in_callers_org if caller_unbound
+
+caller_unbound if {
 	not has(input.caller, "org")
 	not has(calling_client, "org")
 	not has(calling_client, "orgs")
@@ -75,6 +77,26 @@ in_callers_org if input.caller.org == resource_org
 default calling_client := {}
 
 calling_client := data.clients[input.caller.sub] if input.caller.type == "client"
+
+# Those who have acted for the principal, the last first (RFC 8693 §4.1). A longer chain than this is refused, so that
+# nobody in it is passed over.
+actors contains input.principal.act
+
+actors contains input.principal.act.act
+
+actors contains input.principal.act.act.act
+
+actors contains input.principal.act.act.act.act
+
+actors contains input.principal.act.act.act.act.act
+
+actors contains input.principal.act.act.act.act.act.act
+
+actors contains input.principal.act.act.act.act.act.act.act
+
+actors contains input.principal.act.act.act.act.act.act.act.act
+
+actors_bounded if not input.principal.act.act.act.act.act.act.act.act.act
 
 has(document, member) if _ = document[member]
 

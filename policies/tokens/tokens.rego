@@ -1,16 +1,18 @@
 # METADATA
 # title: Tokens
 # description: |
-#   What may this token carry? The grant, the client, the target, the scopes and the organization must all be in
-#   order; then the token carries what was asked for, or everything that the client may have of the target.
-#   Reason codes are OAuth error codes.
+#   What may this token carry? request.stage says when this is asked:
+#
+#   - authorize: what could the user let the client have? Consent that is missing is an obligation.
+#   - issue: what may a token carry that is about to be signed? What was asked for and may not be is a refusal.
+#   - present: what is a token that was issued good for now? Of its scopes those that it could still get.
+#
+#   Every line of `allow` must hold. Who may get which token is in grants.rego, for whom in subjects.rego, where it is
+#   good in targets.rego, what a user has agreed to in consents.rego. `refusal` (reasons.rego) says the first thing
+#   that was missing and never decides anything. Reason codes are OAuth error codes.
 package mandate.tokens
 
 import data.mandate.request as question
-
-# What Mandate itself, the issuer as a target, offers. Scopes of tokens are compared by name: a
-# client whose record says "documents:*" can decide on it, but cannot turn it into a scope that nobody listed.
-issuer_scopes := ["decide", "manage"]
 
 # Extra claims for every token, by name.
 claims := {}
@@ -26,27 +28,12 @@ default decision := {
 
 # METADATA
 # title: Decision
-# description: What may the token that the principal asks for carry?
+# description: What may the token that is asked for, or was presented, carry?
 # entrypoint: true
-decision := {
-	"allow": true,
-	"reasons": [{"code": "scope", "message": "The client and its target share these scopes."}],
-	"obligations": [],
-	"scopes": sort(scopes),
-	"lifetime": lifetime,
-	"claims": claims,
-	"org": org,
-} if {
+decision := object.union(granted, {"org": org}) if {
 	allow
 	org
-} else := {
-	"allow": true,
-	"reasons": [{"code": "scope", "message": "The client and its target share these scopes."}],
-	"obligations": [],
-	"scopes": sort(scopes),
-	"lifetime": lifetime,
-	"claims": claims,
-} if {
+} else := granted if {
 	allow
 	no_org
 } else := {
@@ -58,169 +45,102 @@ decision := {
 	"claims": {},
 }
 
+granted := {
+	"allow": true,
+	"reasons": [{"code": "scope", "message": "All who have a say in the token share these scopes."}],
+	"obligations": obligations,
+	"scopes": sort(scopes),
+	"lifetime": lifetime,
+	"claims": claims,
+}
+
 allow if {
 	well_formed
-	input.request.grant_type == "client_credentials"
 	client_active
-	asks_for_itself
-	grant_type_registered
+	grant_registered
+	entitled
 	target_allowed
-	scopes_granted
+	subject_active
+	actors_may_act
 	org_granted
+	agreement_stands
+	scopes_granted
 	lifetime
 }
 
-refusal := {
-	"code": "invalid_request",
-	"message": "Send grant_type, issuer, audience and, where asked for, org as non-empty strings, scopes as a list of strings, and a positive default lifetime.",
-} if {
-	not well_formed
-} else := {
-	"code": "unsupported_grant_type",
-	"message": "This grant type is not supported; use client_credentials.",
-} if {
-	input.request.grant_type != "client_credentials"
-} else := {
-	"code": "unauthorized_client",
-	"message": "With client_credentials a client gets a token for itself; authenticate as that client.",
-} if {
-	not asks_for_itself
-} else := {
-	"code": "invalid_client",
-	"message": "The client is unknown or disabled; it must be active.",
-} if {
-	not client_active
-} else := {
-	"code": "unauthorized_client",
-	"message": "The client is not registered for client_credentials; add it to the client's grant_types.",
-} if {
-	not grant_type_registered
-} else := {
-	"code": "invalid_target",
-	"message": "The client has no grant for this audience; ask for one of the client's audiences that is the audience of an API.",
-} if {
-	not target_allowed
-} else := {
-	"code": "invalid_scope",
-	"message": "The client shares no scope with this audience; add one to the client, or ask for another audience.",
-} if {
-	not asked
-	not scopes_granted
-} else := {
-	"code": "invalid_scope",
-	"message": "No scope was asked for; name at least one, or leave the list out to get all that the client may have.",
-} if {
-	count(asked) == 0
-} else := {
-	"code": "invalid_scope",
-	"message": sprintf("Not granted to the client for this audience: %s. Ask for less, or add them to the client and the API.", [concat(" ", sort(refused_scopes))]),
-} if {
-	not scopes_granted
-} else := {
-	"code": "access_denied",
-	"message": "The client may not act in the organization asked for; ask for one of its own, or add the organization to the client.",
-} if {
-	org
-	not may_act_in_org
-} else := {
-	"code": "access_denied",
-	"message": "The client's organization is suspended or does not exist; ask for another one, or have it made active.",
-} if {
-	not org_granted
-}
-
 well_formed if {
+	stage_well_formed
+	caller_well_formed
 	question.text(input.principal.type)
 	question.text(input.principal.sub)
-	question.text(input.request.grant_type)
+	question.optional_text(input.principal, "org")
+	question.optional_text(input.principal, "azp")
+	question.optional_text(input.principal, "connection")
 	question.text(input.request.issuer)
 	question.text(input.request.audience)
 	question.optional_text(input.request, "api")
 	question.optional_text(input.request, "org")
 	positive(input.request.default_lifetime)
-	scopes_well_formed
+	optional_list(input.request, "scopes")
+	optional_list(input.principal, "scopes")
+	optional_list(actor, "scopes")
 }
 
-scopes_well_formed if not question.has(input.request, "scopes")
+stage_well_formed if {
+	input.request.stage in {"authorize", "issue"}
+	question.text(input.request.grant_type)
+}
 
-scopes_well_formed if {
-	is_array(input.request.scopes)
-	every scope in input.request.scopes {
+stage_well_formed if {
+	presented
+	not question.has(input.request, "grant_type")
+}
+
+caller_well_formed if not with_client
+
+caller_well_formed if question.text(input.caller.sub)
+
+presented if input.request.stage == "present"
+
+optional_list(document, member) if not question.has(document, member)
+
+optional_list(document, member) if {
+	is_array(document[member])
+	every scope in document[member] {
 		question.text(scope)
 	}
 }
 
-client := data.clients[input.principal.sub] if input.principal.type == "client"
-
-client_active if client.status == "active"
-
-asks_for_itself if {
-	input.principal.type == "client"
-	input.caller.type == "client"
-	input.caller.sub == input.principal.sub
-}
-
-grant_type_registered if input.request.grant_type in client.grant_types
-
-# The target: Mandate itself, or an API that the client is registered for. An API that claims the issuer's audience
-# does not become Mandate, and a client's audience that is nobody's gets no token.
-target_is_issuer if input.request.audience == input.request.issuer
-
-api := data.apis[input.request.api] if not target_is_issuer
-
-target_allowed if target_is_issuer
-
-target_allowed if {
-	api.audience == input.request.audience
-	input.request.audience in client.audiences
-}
-
-target_scopes := issuer_scopes if {
-	target_is_issuer
-} else := api.scopes
-
+# Nobody gets more than everybody involved has.
 available contains scope if {
-	some scope in client.scopes
-	scope in target_scopes
+	some scope in offered
+	client_has(scope)
+	subject_has(scope)
+	credential_has(scope)
+	actor_has(scope)
+	agreed_or_open(scope)
 }
 
 asked := {scope | some scope in input.request.scopes} if question.has(input.request, "scopes")
 
-refused_scopes := asked - available
-
-scopes := asked if {
+scopes := asked & available if {
+	presented
+} else := asked if {
 	question.has(input.request, "scopes")
 } else := available
 
+refused_scopes := asked - available
+
 scopes_granted if {
 	count(scopes) > 0
-	every scope in scopes {
-		scope in available
-	}
+	count(scopes - available) == 0
 }
 
-# The organization that the token is bound to: the one asked for, the client's home, or the only one that it
-# may act in. Without any, the token is bound to none, and each decision asks the client's record.
-org := input.request.org if {
-	question.has(input.request, "org")
-} else := client.org if {
-	question.has(client, "org")
-} else := client.orgs[0] if {
-	count(client.orgs) == 1
+# A token without scopes was issued for something else than them.
+scopes_granted if {
+	presented
+	count(asked) == 0
 }
-
-no_org if not org
-
-org_granted if no_org
-
-org_granted if {
-	may_act_in_org
-	data.orgs[org].profile.status == "active"
-}
-
-may_act_in_org if client.org == org
-
-may_act_in_org if org in client.orgs
 
 # The client's own lifetime goes first, then the API's, then the tenant's.
 lifetime := client.token_lifetime if {

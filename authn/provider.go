@@ -1,0 +1,332 @@
+package authn
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/lestrrat-go/jwx/v3/jwk"
+
+	"mandate/directory"
+)
+
+const (
+	keysFresh  = 15 * time.Minute // after which keys are fetched again
+	keysGood   = 24 * time.Hour   // for which they are used when that fails
+	fetchPause = 10 * time.Second // after a fetch that failed
+	kidPause   = time.Minute      // between fetches for keys that are not known
+
+	maxProviders    = 4096
+	maxProviderKeys = 100
+	maxJWTLeeway    = 60 * time.Second
+	maxJWTBytes     = 32 << 10 // an ID token with many groups is longer than a header may be
+)
+
+// Providers keeps the configurations and keys of external identity providers (OpenID Connect Discovery 1.0). It asks only
+// issuers that it is called for, which are those that somebody has configured: never one that only a token names.
+//
+// It must never reach an address that is not public, or ask a provider more often because of what tokens say.
+type Providers struct {
+	options ProviderOptions
+	client  *http.Client
+
+	mu    sync.Mutex
+	known map[string]*provider
+}
+
+// NewProviders makes Providers that know none yet.
+func NewProviders(o ProviderOptions) *Providers {
+	if o.Report == nil {
+		o.Report = func(string, error) {}
+	}
+	return &Providers{options: o, client: newFetchClient(o), known: map[string]*provider{}}
+}
+
+// provider is what is known of one issuer.
+type provider struct {
+	issuer string
+
+	mu        sync.Mutex
+	fetching  chan struct{} // closed at the end of the fetch in progress; nil when there is none
+	document  *document     // nil before the first that was good
+	fetchedAt time.Time     // when it came
+	retryAt   time.Time     // not before then, after a failure
+	kidAt     time.Time     // the last fetch for a key that was not known
+	usedAt    time.Time
+}
+
+// document is what a provider publishes. It does not change.
+type document struct {
+	oidc     *oidc.Provider
+	metadata metadata
+	keys     []publishedKey
+}
+
+// metadata is what go-oidc does not read of OpenID Connect Discovery §3 and RFC 9207 §3.
+type metadata struct {
+	JWKSURI     string   `json:"jwks_uri"`
+	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
+	NamesIssuer bool     `json:"authorization_response_iss_parameter_supported"`
+}
+
+type publishedKey struct {
+	kid, alg string // alg is empty when the provider does not say
+	public   crypto.PublicKey
+}
+
+// key is the issuer's key of that id for the algorithm, and until when it need not be asked again.
+func (p *Providers) key(ctx context.Context, issuer, kid, alg string) (crypto.PublicKey, time.Time, error) {
+	document, until, err := p.document(ctx, issuer, func(d *document) bool { return d.key(kid, alg) != nil })
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return document.key(kid, alg), until, nil
+}
+
+// document is what the issuer publishes, which must have what the caller needs: else it is fetched again, as seldom as
+// tokens with invented key ids must be able to cause. The error is an *Error or that of the context.
+func (p *Providers) document(ctx context.Context, issuer string, has func(*document) bool) (*document, time.Time, error) {
+	known := p.provider(issuer)
+	waited := false
+	for {
+		document, until, running, err := known.look(p, has, waited)
+		if err != nil || document != nil {
+			return document, until, err
+		}
+		select {
+		case <-running:
+			waited = true
+		case <-ctx.Done():
+			return nil, time.Time{}, fmt.Errorf("wait for an identity provider: %w", ctx.Err())
+		}
+	}
+}
+
+func (p *Providers) provider(issuer string) *provider {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.options.Now()
+	known := p.known[issuer]
+	if known == nil {
+		if len(p.known) >= maxProviders {
+			p.forgetOne()
+		}
+		known = &provider{issuer: issuer}
+		p.known[issuer] = known
+	}
+	known.usedAt = now
+	return known
+}
+
+// forgetOne makes room: of the provider that was not asked for the longest time.
+func (p *Providers) forgetOne() {
+	var oldest *provider
+	for _, candidate := range p.known {
+		if oldest == nil || candidate.usedAt.Before(oldest.usedAt) {
+			oldest = candidate
+		}
+	}
+	delete(p.known, oldest.issuer)
+}
+
+// look returns what is known when it will do, else the fetch to wait for. Who has waited for one does not begin another.
+func (k *provider) look(p *Providers, has func(*document) bool, waited bool) (*document, time.Time, <-chan struct{}, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := p.options.Now()
+	good := k.document != nil && now.Before(k.fetchedAt.Add(keysGood)) && has(k.document)
+	stale := k.document == nil || !now.Before(k.fetchedAt.Add(keysFresh))
+	switch {
+	case good && !stale:
+		return k.document, k.fetchedAt.Add(keysFresh), nil, nil
+	case good && (k.fetching != nil || now.Before(k.retryAt)):
+		return k.document, earliest(now.Add(fetchPause), k.fetchedAt.Add(keysGood)), nil, nil
+	case k.fetching != nil:
+		return nil, time.Time{}, k.fetching, nil
+	case now.Before(k.retryAt):
+		return nil, time.Time{}, nil, providerDown()
+	case !stale && (waited || now.Before(k.kidAt.Add(kidPause))):
+		return nil, time.Time{}, nil, invalid()
+	case !stale:
+		k.kidAt = now
+	}
+	k.fetching = make(chan struct{})
+	go k.fetch(p)
+	return nil, time.Time{}, k.fetching, nil
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// fetch is not bound to the request that began it, because others wait for it too.
+func (k *provider) fetch(p *Providers) {
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	document, err := p.read(ctx, k.issuer)
+	if err != nil {
+		p.options.Report(k.issuer, err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := p.options.Now()
+	if err != nil {
+		k.retryAt = now.Add(fetchPause)
+	} else {
+		k.document, k.fetchedAt, k.retryAt = document, now, time.Time{}
+	}
+	close(k.fetching)
+	k.fetching = nil
+}
+
+// read reads the metadata (OpenID Connect Discovery §4), which must name the very issuer, and the keys.
+func (p *Providers) read(ctx context.Context, issuer string) (*document, error) {
+	if u, err := url.Parse(issuer); err != nil || u.RawQuery != "" || u.ForceQuery || strings.Contains(issuer, "#") {
+		return nil, fmt.Errorf("the issuer %q must be a URL without query and fragment", issuer)
+	}
+	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), issuer)
+	if err != nil {
+		return nil, fmt.Errorf("discover %s: %w", issuer, err)
+	}
+	d := &document{oidc: found}
+	if err := found.Claims(&d.metadata); err != nil {
+		return nil, fmt.Errorf("discover %s: %w", issuer, err)
+	}
+	body, err := fetch(ctx, p.client, d.metadata.JWKSURI)
+	if err != nil {
+		return nil, err
+	}
+	// Keys of kinds that are not known here must not keep the others from being used (RFC 7517 §5).
+	set, err := jwk.Parse(body, jwk.WithIgnoreParseError(true), jwk.WithMaxKeys(maxProviderKeys))
+	if err != nil {
+		return nil, fmt.Errorf("keys of %s: %w", issuer, err)
+	}
+	d.keys = signingKeys(set)
+	return d, nil
+}
+
+// signingKeys are the public keys of a set that are not for encryption.
+func signingKeys(set jwk.Set) []publishedKey {
+	var keys []publishedKey
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		if use, given := key.KeyUsage(); given && use != "sig" {
+			continue
+		}
+		raw, err := jwk.PublicRawKeyOf(key)
+		if err != nil {
+			continue
+		}
+		found := publishedKey{public: raw}
+		found.kid, _ = key.KeyID()
+		if alg, given := key.Algorithm(); given {
+			found.alg = alg.String()
+		}
+		keys = append(keys, found)
+	}
+	return keys
+}
+
+func (d *document) key(kid, alg string) crypto.PublicKey {
+	for _, key := range d.keys {
+		if key.kid == kid && (key.alg == "" || key.alg == alg) && suits(key.public, alg) {
+			return key.public
+		}
+	}
+	return nil
+}
+
+// suits says whether a key is of the kind that the algorithm takes (RFC 7518 §3, RFC 8037 §3.1).
+func suits(key crypto.PublicKey, alg string) bool {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && key.N.BitLen() >= 2048 && key.N.BitLen() <= maxRSABits
+	case *ecdsa.PublicKey:
+		return alg == map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[key.Params().Name]
+	case ed25519.PublicKey:
+		return alg == "EdDSA"
+	}
+	return false
+}
+
+func providerDown() error {
+	return &Error{Kind: Busy, Code: "provider_unavailable", RetryAfter: fetchPause,
+		Detail: "the identity provider cannot be reached: try again in a few seconds"}
+}
+
+// jwtOf is a JWT of a provider of which nothing is verified yet.
+type jwtOf struct {
+	text   string
+	header map[string]any
+	claims jwt.MapClaims
+}
+
+// readJWT reads a JWT without believing it.
+func readJWT(token directory.Secret) (jwtOf, error) {
+	t := jwtOf{text: token.Expose(), claims: jwt.MapClaims{}}
+	if len(t.text) > maxJWTBytes {
+		return t, invalid()
+	}
+	parsed, _, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(t.text, t.claims)
+	if err != nil {
+		return t, invalid()
+	}
+	t.header = parsed.Header
+	return t, nil
+}
+
+func (t jwtOf) claim(name string) string {
+	value, _ := t.claims[name].(string)
+	return value
+}
+
+// typ is the type of the JWT in lower case (RFC 7515 §4.1.9).
+func (t jwtOf) typ() string {
+	typ, _ := t.header["typ"].(string)
+	return strings.TrimPrefix(strings.ToLower(typ), "application/")
+}
+
+// verifyProvided verifies a JWT of the issuer by the one algorithm (RFC 8725 §3.1), and says until when that holds. Of the
+// header only kid selects a key: jku, x5u and jwk are not looked at.
+func (a *Authenticator) verifyProvided(ctx context.Context, t jwtOf, issuer, alg string) (until time.Time, err error) {
+	kid, _ := t.header["kid"].(string)
+	_, critical := t.header["crit"] // RFC 7515 §4.1.11: none is understood
+	if given, _ := t.header["alg"].(string); given != alg || kid == "" || critical {
+		return until, invalid()
+	}
+	key, until, err := a.providers.key(ctx, issuer, kid, alg)
+	if err != nil {
+		return until, err
+	}
+	leeway := min(a.leeway, maxJWTLeeway)
+	claims := jwt.MapClaims{}
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithIssuer(issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithLeeway(leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
+	_, err = parser.ParseWithClaims(t.text, claims, func(*jwt.Token) (any, error) { return key, nil })
+	switch {
+	case errors.Is(err, jwt.ErrTokenExpired):
+		// Said only when the signature was good: golang-jwt verifies it before the claims.
+		return until, &Error{Kind: Invalid, Code: "token_expired", Detail: "the token of the identity provider has expired: get a new one"}
+	case err != nil:
+		return until, invalid()
+	}
+	expires, err := claims.GetExpirationTime()
+	if err != nil {
+		return until, invalid()
+	}
+	return earliest(until, expires.Add(leeway)), nil
+}

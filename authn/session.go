@@ -1,0 +1,79 @@
+package authn
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"mandate/datastore"
+	"mandate/datastore/memo"
+	"mandate/directory"
+)
+
+// sessionLifetime is that of a login session, however it is used.
+const sessionLifetime = 12 * time.Hour
+
+// BeginSession begins the login session of a user who has just signed in, and returns the secret that the browser keeps.
+func (a *Authenticator) BeginSession(ctx context.Context, user *Principal) (directory.Secret, error) {
+	secret, err := directory.MakeSecret(directory.KindSession, "", rand.Reader)
+	if err != nil {
+		return directory.Secret{}, err
+	}
+	now := a.now()
+	session := directory.Session{User: user.Subject, AuthTime: user.AuthTime, Methods: user.Methods, CreatedAt: now, ExpiresAt: now.Add(sessionLifetime)}
+	if user.Connection != "" {
+		session.Connection = user.Org + "|" + user.Connection
+	}
+	_, err = a.store.Update(ctx, func(tx datastore.Tx) error {
+		return directory.PutExpiring(ctx, tx, a.tenant.Session(a.master.Hash(secret)), session, session.ExpiresAt)
+	})
+	if err != nil {
+		return directory.Secret{}, fmt.Errorf("begin a session: %w", err)
+	}
+	return secret, nil
+}
+
+// Session returns the user of a login session; nil when there is no such session, or what it rests on has ended.
+func (a *Authenticator) Session(ctx context.Context, r *memo.Reading, secret directory.Secret) (*Principal, error) {
+	if secret.IsZero() || directory.Mistyped(secret.Expose()) {
+		return nil, nil
+	}
+	session, found, err := a.tenant.Session(a.master.Hash(secret)).Find(ctx, r)
+	if err != nil || !found || !a.now().Before(session.ExpiresAt) {
+		return nil, err
+	}
+	r.NotAfter(session.ExpiresAt)
+	p := &Principal{
+		Type: User, Subject: session.User, Methods: session.Methods, AuthTime: session.AuthTime,
+		Credential: CredentialRef{Type: "session", ID: session.User}, Expires: session.ExpiresAt.Unix(),
+	}
+	p.Org, p.Connection, _ = strings.Cut(session.Connection, "|")
+	if _, known, err := a.tenant.User(p.Subject).Find(ctx, r); err != nil || !known {
+		return nil, err // the standing of a connection's user alone needs no record
+	}
+	if err := a.standing(ctx, r, p); err != nil {
+		if ended := (*Error)(nil); errors.As(err, &ended) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	return p, p.complete()
+}
+
+// EndSession ends a login session, if there is one.
+func (a *Authenticator) EndSession(ctx context.Context, secret directory.Secret) error {
+	_, err := a.store.Update(ctx, func(tx datastore.Tx) error {
+		session := a.tenant.Session(a.master.Hash(secret))
+		if _, found, err := session.Find(ctx, tx); err != nil || !found {
+			return err
+		}
+		return tx.Delete(session.Path)
+	})
+	if err != nil {
+		return fmt.Errorf("end a session: %w", err)
+	}
+	return nil
+}

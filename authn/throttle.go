@@ -1,0 +1,88 @@
+package authn
+
+import (
+	"errors"
+	"hash/maphash"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	throttleCounters = 1 << 16
+
+	// A user name can be tried ten times, then once in half a minute; an address, from which many people may come, fifty times
+	// and every six seconds. A right password costs nothing.
+	userFailures    = 10
+	userPause       = 30 * time.Second
+	addressFailures = 50
+	addressPause    = 6 * time.Second
+)
+
+// Throttle slows the guessing of passwords down, by user name and by address. Its memory is fixed: names and addresses share
+// counters by a hash that nobody outside can compute. Those who share one with a name that is being guessed must wait too,
+// which is rare: guessing is bounded by PasswordChecks, and fills a few in a hundred counters at most. Guesses that are being
+// checked at the same time are counted when they have failed: as many more as PasswordChecks let in, which lengthens the wait.
+type Throttle struct {
+	now       func() time.Time
+	seed      maphash.Seed
+	users     counters
+	addresses counters
+}
+
+// NewThrottle makes a Throttle that has counted nothing.
+func NewThrottle(now func() time.Time) *Throttle {
+	return &Throttle{now: now, seed: maphash.MakeSeed(),
+		users:     counters{allowed: userFailures, pause: userPause, empty: make([]atomic.Int64, throttleCounters)},
+		addresses: counters{allowed: addressFailures, pause: addressPause, empty: make([]atomic.Int64, throttleCounters)}}
+}
+
+// counters are leaky buckets: each failure fills one a little, and it empties with time.
+type counters struct {
+	allowed int
+	pause   time.Duration
+	empty   []atomic.Int64 // when each is empty again, in nanoseconds since 1970
+}
+
+// user checks a password for the user name, unless it must wait.
+func (t *Throttle) user(name string, check func() error) error {
+	return t.attempt(&t.users, name, check)
+}
+
+// address likewise checks one that comes from the address. Of an IPv6 address the network counts, all of which one
+// subscriber has.
+func (t *Throttle) address(from string, check func() error) error {
+	if addr, err := netip.ParseAddr(from); err == nil {
+		if addr = addr.Unmap(); addr.Is6() {
+			network, _ := addr.WithZone("").Prefix(64)
+			addr = network.Addr()
+		}
+		from = addr.String()
+	}
+	return t.attempt(&t.addresses, from, check)
+}
+
+func (t *Throttle) attempt(c *counters, key string, check func() error) error {
+	counter := &c.empty[maphash.String(t.seed, key)%throttleCounters]
+	if wait := c.wait(counter, t.now()); wait > 0 {
+		return &Error{Kind: Busy, RetryAfter: wait, Detail: "too many sign-ins have failed: wait before you try again"}
+	}
+	err := check()
+	if failed := (*Error)(nil); errors.As(err, &failed) && failed.Kind == Invalid {
+		c.count(counter, t.now())
+	}
+	return err
+}
+
+func (c *counters) wait(counter *atomic.Int64, now time.Time) time.Duration {
+	return time.Duration(counter.Load()-now.UnixNano()) - time.Duration(c.allowed-1)*c.pause
+}
+
+func (c *counters) count(counter *atomic.Int64, now time.Time) {
+	for {
+		old := counter.Load()
+		if counter.CompareAndSwap(old, max(old, now.UnixNano())+int64(c.pause)) {
+			return
+		}
+	}
+}

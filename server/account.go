@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"mandate/datastore"
+	"mandate/directory"
+)
+
+const (
+	accountPath = "/account"
+	accountForm = "account"
+	// maxConsents bounds how many consents the page lists.
+	maxConsents = 500
+)
+
+// accountView is what the account page shows.
+type accountView struct {
+	Continue, Logout string
+	User             string
+	Consents         []consentLine
+}
+
+// consentLine is what the user has let a client do, for one organization or, with Org empty, for none.
+type consentLine struct {
+	Client, ClientName string
+	Org, OrgName       string
+	Scopes             []scopeLine
+	Since              string
+}
+
+// account shows the user what applications may do for it, to be taken back.
+func (p *pages) account(v *visitor) error {
+	if v.user == nil {
+		return p.signInFirst(v, accountPath, "")
+	}
+	user, _, err := p.tenant.ID.User(v.user.Subject).Find(v.ctx, v.reading)
+	if err != nil {
+		return err
+	}
+	content := accountView{User: plainName(user.Username, v.user.Subject)}
+	if content.Consents, err = p.consentLines(v); err != nil {
+		return err
+	}
+	state := visit{Form: accountForm, Started: p.tenant.Now(), Session: p.sessionHash(v)}
+	if content.Continue, err = p.seal(v, state); err != nil {
+		return err
+	}
+	state.Form = logoutForm
+	if content.Logout, err = p.seal(v, state); err != nil {
+		return err
+	}
+	return p.show(v, http.StatusOK, "account", page{Title: "Your account", Content: content})
+}
+
+func (p *pages) consentLines(v *visitor) ([]consentLine, error) {
+	var lines []consentLine
+	errEnough := errors.New("enough")
+	err := p.tenant.ID.Consents(v.ctx, v.reading, v.user.Subject, func(client string, consent directory.Consent) error {
+		record, _, err := p.tenant.ID.Client(client).Find(v.ctx, v.reading)
+		if err != nil {
+			return err
+		}
+		for org, given := range consent.Orgs {
+			name, err := p.orgName(v, org)
+			if err != nil {
+				return err
+			}
+			line := consentLine{Client: client, ClientName: plainName(record.Name, client), Org: org, OrgName: name, Scopes: scopeLines(given.Scopes)}
+			if !given.GivenAt.IsZero() {
+				line.Since = given.GivenAt.UTC().Format(time.DateOnly)
+			}
+			lines = append(lines, line)
+		}
+		if len(lines) > maxConsents {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	slices.SortStableFunc(lines, func(a, b consentLine) int {
+		return slices.Compare([]string{a.Client, a.Org}, []string{b.Client, b.Org})
+	})
+	return lines, nil
+}
+
+// revokeConsent takes a consent back: what rests on it is good for nothing from then on.
+func (p *pages) revokeConsent(v *visitor) error {
+	fields, _, err := p.form(v, accountForm)
+	if err != nil {
+		return err
+	}
+	place := p.tenant.ID.Consent(v.user.Subject, fields.Get("client"))
+	_, err = p.server.store.Update(v.ctx, func(tx datastore.Tx) error { return takeBack(v.ctx, tx, place, fields.Get("org")) })
+	if err != nil {
+		return fmt.Errorf("take a consent back: %w", err)
+	}
+	return p.redirect(v, p.public.Path+accountPath)
+}
+
+func takeBack(ctx context.Context, tx datastore.Tx, place directory.Place[directory.Consent], org string) error {
+	consent, found, err := place.Find(ctx, tx)
+	if err != nil || !found {
+		return err
+	}
+	if delete(consent.Orgs, org); len(consent.Orgs) == 0 {
+		return tx.Delete(place.Path)
+	}
+	return place.Put(ctx, tx, consent)
+}
