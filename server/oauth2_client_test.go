@@ -1,10 +1,15 @@
 package server_test
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"net/url"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 )
@@ -42,5 +47,57 @@ func TestGoOAuth2Client(t *testing.T) {
 				t.Errorf("got %v with scope %v", token, token.Extra("scope"))
 			}
 		})
+	}
+}
+
+// An OpenID Connect client that nobody here wrote finds everything by discovery, for each tenant: a person signs in, the ID
+// token verifies, and new tokens come by refreshing.
+func TestGoOIDCClient(t *testing.T) {
+	s := start(t)
+	b := s.browser(t)
+	ctx := oidc.ClientContext(t.Context(), &http.Client{Transport: b.http.Transport, Timeout: time.Minute})
+	provider, err := oidc.NewProvider(ctx, publicURL)
+	must(t, err)
+	if _, err := oidc.NewProvider(ctx, publicURL+"/t/staging"); err != nil {
+		t.Errorf("MD-02, a tenant's issuer: %v", err)
+	}
+	if _, err := oidc.NewProvider(ctx, publicURL+"/"); err == nil {
+		t.Error("MD-01: an issuer with a slash is another one")
+	}
+	config := oauth2.Config{ClientID: "web-app", ClientSecret: secrets(t, "default")["client web-app"], Endpoint: provider.Endpoint(),
+		RedirectURL: appURL, Scopes: []string{oidc.ScopeOpenID, oidc.ScopeOfflineAccess, "profile", "documents:read"}}
+	verifier := oauth2.GenerateVerifier()
+	to := config.AuthCodeURL("the-state", oauth2.S256ChallengeOption(verifier), oidc.Nonce("the-nonce"))
+	shown := b.get(strings.TrimPrefix(to, publicURL)).signIn("bob", secrets(t, "default")["user bob"])
+	answered := shown.left
+	if answered == nil || answered.Query().Get("state") != "the-state" || answered.Query().Get("iss") != publicURL {
+		t.Fatalf("not sent back: %v %s", shown.left, shown.body)
+	}
+	token, err := config.Exchange(ctx, answered.Query().Get("code"), oauth2.VerifierOption(verifier))
+	must(t, err)
+	verify := func(token *oauth2.Token) *oidc.IDToken {
+		t.Helper()
+		raw, _ := token.Extra("id_token").(string)
+		verified, err := provider.VerifierContext(ctx, &oidc.Config{ClientID: "web-app"}).Verify(ctx, raw)
+		must(t, err)
+		return verified
+	}
+	if id := verify(token); id.Nonce != "the-nonce" || id.Subject != "bob" {
+		t.Errorf("the ID token: %+v", id)
+	}
+	info, err := provider.UserInfo(ctx, config.TokenSource(ctx, token))
+	must(t, err)
+	if info.Subject != "bob" {
+		t.Errorf("OpenID Connect Core §5.3.2: userinfo is about %q", info.Subject)
+	}
+	expired := *token
+	expired.Expiry = time.Now().Add(-time.Minute)
+	next, err := config.TokenSource(ctx, &expired).Token()
+	must(t, err)
+	if next.RefreshToken == token.RefreshToken || verify(next).Subject != "bob" {
+		t.Error("RFC 9700 §4.14.2: the refresh token did not rotate")
+	}
+	if _, err := config.Exchange(context.WithoutCancel(ctx), answered.Query().Get("code"), oauth2.VerifierOption(verifier)); err == nil {
+		t.Error("RFC 6749 §4.1.2: the code was good twice")
 	}
 }

@@ -103,7 +103,7 @@ asks_for_itself if {
 }
 
 # Whether a token may be exchanged is decided by where it came from, never by what is asked with it. One's own may be,
-# that of another client by a first party only.
+# that of another client only by a first party that was sent it.
 exchangeable if {
 	input.principal.credential.type == "access_token"
 	issued_to == input.caller.sub
@@ -112,6 +112,13 @@ exchangeable if {
 exchangeable if {
 	input.principal.credential.type == "access_token"
 	first_party
+	came_to_client
+}
+
+# A token that another client was given has come here properly when it is for an audience of this one.
+came_to_client if {
+	some audience in input.principal.aud
+	audience in client.audiences
 }
 
 # A token of an organization's own identity provider, by a client of that organization.

@@ -56,9 +56,9 @@ test_workload_is_the_client_itself if {
 
 # Token exchange (RFC 8693): where the subject token came from decides.
 
-token_of(principal, client) := object.union(principal, {"azp": client, "scopes": ["documents:read", "openid"], "credential": {"type": "access_token", "id": "t"}})
+token_of(principal, client) := object.union(principal, {"azp": client, "aud": ["https://documents.example"], "scopes": ["documents:read", "openid"], "credential": {"type": "access_token", "id": "t"}})
 
-own_token(principal) := object.union(principal, {"scopes": ["documents:read"], "credential": {"type": "access_token", "id": "t"}})
+own_token(principal) := object.union(principal, {"aud": ["https://documents.example"], "scopes": ["documents:read"], "credential": {"type": "access_token", "id": "t"}})
 
 external(org) := {
 	"type": "user", "sub": "erin@idp", "org": org, "connection": "acme-idp", "roles": ["viewer"],
@@ -96,6 +96,15 @@ test_token_of_another_client_is_exchanged_by_a_first_party_only if {
 	refused(by("backupco-app", token_of(member("alice", "acme"), "syncco-app"), exchange, {}), "unauthorized_client")
 	carries(by("gateway", token_of(user("alice"), "partner"), exchange, {}), ["documents:read", "openid"])
 	carries(by("partner", token_of(member("alice", "acme"), "partner"), exchange, {}), ["documents:read", "openid"])
+}
+
+test_token_of_another_client_for_an_audience_of_others_is_not_exchanged[name] if {
+	some name, aud in {"none": [], "another": ["https://billing.example"], "the issuer": ["https://mandate.example"], "null": null}
+	refused(by("gateway", object.union(token_of(user("alice"), "partner"), {"aud": aud}), exchange, {}), "unauthorized_client")
+}
+
+test_own_token_is_exchanged_whatever_it_is_for if {
+	carries(by("partner", object.union(token_of(member("alice", "acme"), "partner"), {"aud": ["https://billing.example"]}), exchange, {}), ["documents:read", "openid"])
 }
 
 test_first_party_exchanges_within_its_orgs if {
