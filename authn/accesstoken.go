@@ -24,13 +24,17 @@ type accessToken struct {
 }
 
 func recogniseAccessToken(p Presented) ([]credential, error) {
-	token, ok := p.authorization("Bearer")
-	if !ok {
-		if token, ok = p.authorization("DPoP"); !ok {
+	token, withProof := p.authorization("DPoP")
+	if !withProof {
+		var ok bool
+		if token, ok = p.authorization("Bearer"); !ok {
 			return nil, nil
 		}
 	}
 	if shape, _, _ := directory.ShapeOf(token); shape != directory.JWTToken {
+		if withProof {
+			return nil, invalid() // nothing else can be bound to a key
+		}
 		return nil, nil
 	}
 	return []credential{accessToken{directory.NewSecret(token), p}}, nil

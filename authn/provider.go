@@ -185,7 +185,7 @@ func (k *provider) fetch(p *Providers) {
 	defer k.mu.Unlock()
 	now := p.options.Now()
 	if err != nil {
-		k.retryAt = now.Add(fetchPause)
+		k.retryAt, k.kidAt = now.Add(fetchPause), time.Time{} // a key that is new may be there next time
 	} else {
 		k.document, k.fetchedAt, k.retryAt = document, now, time.Time{}
 	}

@@ -45,6 +45,7 @@ type Code struct {
 	RedirectURI string    `json:"redirect_uri"`
 	Given       bool      `json:"given"` // whether the request named the redirect URI
 	Challenge   string    `json:"challenge"`
+	Thumbprint  string    `json:"dpop_jkt,omitempty"` // of the only key that may redeem it (RFC 9449 §10)
 	ExpiresAt   time.Time `json:"expires_at"`
 	Redeemed    bool      `json:"redeemed,omitzero"`
 }

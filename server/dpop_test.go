@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +31,15 @@ func newProver(t testing.TB, s *running) *prover {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	return &prover{t: t, s: s, key: key}
+}
+
+func (p *prover) thumbprint() string {
+	p.t.Helper()
+	public, err := jwk.Import(p.key.Public())
+	must(p.t, err)
+	sum, err := public.Thumbprint(crypto.SHA256)
+	must(p.t, err)
+	return base64.RawURLEncoding.EncodeToString(sum)
 }
 
 // proof is for one request, with the token if there is one.
@@ -184,5 +195,44 @@ func TestClientsThatMustBind(t *testing.T) {
 	}
 	if got := newProver(t, s).token(h.client("bound-client"), clientCredentials).tokens(t); got.Type != "DPoP" || !slices.Contains(strings.Fields(got.Scope), "documents:read") {
 		t.Errorf("with a proof: %+v", got)
+	}
+}
+
+// RFC 9449 §10: a code can be bound to the key from the beginning, by the authorization request or by the proof of one that is
+// pushed.
+func TestBoundCodes(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	web := h.client("web-app")
+	for _, row := range []struct {
+		rule string
+		code func(p *prover) string
+	}{
+		{"§10 dpop_jkt", func(p *prover) string {
+			return s.code(t, "alice", "acme", asking("web-app", appURL, "dpop_jkt", p.thumbprint()))
+		}},
+		{"§10.1 a proof with the pushed request", func(p *prover) string {
+			request := asking("web-app", appURL)
+			a := s.form(t, append(web, "DPoP: "+p.proof("POST", publicURL+"/oauth2/par", "")), "/oauth2/par", request)
+			uri, _ := a.object(t)["request_uri"].(string)
+			return s.code(t, "alice", "acme", withState(url.Values{"client_id": {"web-app"}, "request_uri": {uri}}, request))
+		}},
+	} {
+		p, other := newProver(t, s), newProver(t, s)
+		p.token(web, clientCredentials) // for the nonce
+		code := row.code(p)
+		if a := other.token(web, redemption(code, appURL)); a.oauthError(t) != "invalid_grant" {
+			t.Errorf("%s: another key: %v", row.rule, a)
+		}
+		if a := s.token(t, web, redemption(code, appURL)); a.oauthError(t) != "invalid_grant" {
+			t.Errorf("%s: no key: %v", row.rule, a)
+		}
+		p.token(web, redemption(code, appURL)).tokens(t)
+	}
+	p, other := newProver(t, s), newProver(t, s)
+	p.token(web, clientCredentials)
+	a := s.form(t, append(web, "DPoP: "+p.proof("POST", publicURL+"/oauth2/par", "")), "/oauth2/par", asking("web-app", appURL, "dpop_jkt", other.thumbprint()))
+	if a.oauthError(t) != "invalid_request" {
+		t.Errorf("§10.1 two keys: %v", a)
 	}
 }

@@ -136,7 +136,7 @@ func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
 	if f.retryAfter != "" {
 		c.Set(fiber.HeaderRetryAfter, f.retryAfter)
 	}
-	for _, challenge := range f.challenges(at, s.resourceOf(c)) {
+	for _, challenge := range f.challenges(at, c.Get(fiber.HeaderAuthorization), s.resourceOf(c)) {
 		c.Response().Header.Add(fiber.HeaderWWWAuthenticate, challenge)
 	}
 	var body any
@@ -230,8 +230,9 @@ func (f failure) atBearer(at surface) failure {
 
 // challenges are the WWW-Authenticate fields (RFC 9110 §11.6.1): Basic for clients at OAuth endpoints (RFC 6749 §5.2) and
 // for users at the exchange endpoints, else Bearer, with an error code only when there was a credential at all (RFC 6750
-// §3.1), and DPoP (RFC 9449 §7.1). Where a resource has metadata, they say where (RFC 9728 §5.1).
-func (f failure) challenges(at surface, metadata string) []string {
+// §3.1), and DPoP, which has the error when that was what was sent (RFC 9449 §7.1). Where a resource has metadata, they say
+// where (RFC 9728 §5.1).
+func (f failure) challenges(at surface, sent, metadata string) []string {
 	if f.status != http.StatusUnauthorized && f.oauth != "insufficient_scope" {
 		return nil
 	}
@@ -249,15 +250,16 @@ func (f failure) challenges(at surface, metadata string) []string {
 	if metadata != "" {
 		parameters += `, resource_metadata="` + metadata + `"`
 	}
-	bearer := `Bearer realm="mandate"` + parameters
-	if at == surfaceExchange {
-		return []string{basic, bearer}
-	}
+	bearer := `Bearer realm="mandate"`
 	dpop := `DPoP realm="mandate", algs="` + strings.Join(authn.Algorithms(), " ") + `"`
-	if strings.HasPrefix(f.code, "dpop_") {
-		return []string{dpop + parameters}
+	scheme, _, _ := strings.Cut(sent, " ")
+	switch {
+	case at == surfaceExchange:
+		return []string{basic, bearer + parameters}
+	case strings.EqualFold(scheme, "DPoP"):
+		return []string{dpop + parameters, bearer}
 	}
-	return []string{bearer, dpop}
+	return []string{bearer + parameters, dpop}
 }
 
 // description has only the characters that RFC 6749 §5.2 allows: ASCII without control characters, " and \.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -84,6 +85,7 @@ func (h *handler) authorizationServer() map[string]any {
 		metadata[endpoint+"_endpoint_auth_methods_supported"] = methods
 		metadata[endpoint+"_endpoint_auth_signing_alg_values_supported"] = authn.Algorithms()
 	}
+	metadata["introspection_endpoint_auth_methods_supported"] = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == "none" })
 	return metadata
 }
 

@@ -156,6 +156,9 @@ func (h *handler) oauth(c *fiber.Ctx, p parameters, registered bool, without cli
 	if client.Type != authn.Client || client.ClientID != "" {
 		return &authn.Error{Kind: authn.Invalid, Detail: "authenticate as a client, by the method that it is registered for"}
 	}
+	if c.Get(fiber.HeaderOrigin) != "" && client.Methods[0] != "none" {
+		return badRequest("the request comes from a page, where nothing stays secret: register an app that runs in a browser without a secret")
+	}
 	if id := p.get("client_id"); id != "" && id != client.Subject {
 		return badRequest("client_id is not the client that authenticated")
 	}

@@ -368,3 +368,25 @@ func reading(t testing.TB, s *running) *memo.Reading {
 	t.Cleanup(view.Close)
 	return memo.Over(view)
 }
+
+// Apps in browsers reach what needs no cookie, from any page; a secret has no place there.
+func TestCrossOrigin(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	const origin = "Origin: https://spa.example"
+	for path, open := range map[string]bool{"/oauth2/token": true, "/userinfo": true, "/.well-known/jwks.json": true, "/.well-known/openid-configuration": true,
+		"/t/staging/oauth2/token": true, "/oauth2/register": true,
+		"/authorize": false, "/login": false, "/consent": false, "/account": false, "/auth": false, evaluationPath: false, "/v1/keys": false, "/oauth2/introspect": false} {
+		a := s.send(t, "OPTIONS", path, "", origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: dpop")
+		if allowed := a.header.Get("Access-Control-Allow-Origin"); (allowed == "*" && a.status == http.StatusNoContent) != open || a.header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: %d %v", path, a.status, a.header)
+		}
+	}
+	a := s.token(t, nil, redemption("garbage", "http://127.0.0.1/callback", "client_id", "cli-app"), origin)
+	if a.oauthError(t) != "invalid_grant" || a.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a public client: %v %v", a, a.header)
+	}
+	if a := s.token(t, h.client("acme-sync"), clientCredentials, origin); a.oauthError(t) != "invalid_request" {
+		t.Errorf("a secret from a page: %v", a)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -129,6 +130,14 @@ func (s *Server) routes(t Tenant) error {
 	}
 	h := &handler{server: s, tenant: t, origin: issuer.Scheme + "://" + issuer.Host}
 	s.tenants[t.ID] = h
+	for _, path := range []string{"/.well-known/oauth-authorization-server" + base, "/.well-known/oauth-protected-resource" + base,
+		base + "/.well-known/openid-configuration", base + "/.well-known/jwks.json"} {
+		h.crossOrigin(path, http.MethodGet)
+	}
+	for _, path := range []string{"/oauth2/token", "/oauth2/revoke", "/oauth2/register", "/oauth2/par", "/oauth2/device_authorization"} {
+		h.crossOrigin(base+path, http.MethodPost)
+	}
+	h.crossOrigin(base+"/userinfo", http.MethodGet, http.MethodPost)
 	s.app.Post(base+"/access/v1/evaluation", h.on(surfaceAuthZEN, h.evaluation))
 	s.app.Post(base+"/access/v1/evaluations", h.on(surfaceAuthZEN, h.evaluations))
 	s.app.Post(base+"/v1/explain", h.on(surfaceProblem, h.explain))

@@ -63,7 +63,11 @@ func (h *handler) push(c *fiber.Ctx) error {
 		return err
 	}
 	return h.oauth(c, p, true, false, func(call *oauthCall) error {
-		pushed, err := h.tenant.Tokens.Push(h.server.base, call.reading, call.client, p.form())
+		confirms, err := call.confirms()
+		if err != nil {
+			return err
+		}
+		pushed, err := h.tenant.Tokens.Push(h.server.base, call.reading, call.client, p.form(), confirms.Thumbprint)
 		if err != nil {
 			return err
 		}
@@ -94,8 +98,11 @@ func (h *handler) introspect(c *fiber.Ctx) error {
 		return err
 	}
 	if p.get("client_secret") == "" && p.get("client_assertion") == "" && p.get("client_id") == "" {
-		if scheme, _, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " "); !strings.EqualFold(scheme, "Basic") {
-			return h.ask(c, refuseQuery, []string{"decide", "manage"}, func(a *asking) error { return a.introspect(c, p) })
+		if scheme, _, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " "); scheme != "" && !strings.EqualFold(scheme, "Basic") {
+			if err := h.ask(c, refuseQuery, []string{"decide", "manage"}, func(a *asking) error { return a.introspect(c, p) }); err != nil {
+				h.server.fail(c, surfaceBearer, err) // RFC 7662 §2.3
+			}
+			return nil
 		}
 	}
 	return h.oauth(c, p, true, false, func(call *oauthCall) error {

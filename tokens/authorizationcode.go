@@ -85,6 +85,8 @@ func codeMatches(c *directory.Code, a *asked) error {
 		return &Error{Code: "invalid_grant", Description: "redirect_uri is not the one of the authorization request"}
 	}
 	switch {
+	case c.Thumbprint != "" && c.Thumbprint != a.Confirms.Thumbprint:
+		return &Error{Code: "invalid_grant", Description: "the code is bound to a key: send a DPoP proof of it (RFC 9449 §10)"}
 	case a.CodeVerifier == "":
 		return &Error{Code: "invalid_grant", Description: "the parameter code_verifier is missing"}
 	case !wellFormedVerifier(a.CodeVerifier):

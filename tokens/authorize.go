@@ -34,7 +34,8 @@ type Authorization struct {
 	state     string
 	nonce     string
 	challenge string
-	given     bool // whether the request named the redirect URI
+	jkt       string // thumbprint of the key that the code will be bound to
+	given     bool   // whether the request named the redirect URI
 	pushed    string
 }
 
@@ -186,6 +187,9 @@ func (i *Issuer) readRest(ctx context.Context, r *memo.Reading, a *Authorization
 	case !wellFormedVerifier(values["code_challenge"]) || len(values["code_challenge"]) != 43:
 		return &Error{Code: "invalid_request", Description: "code_challenge must be the base64url of a SHA-256 hash: 43 characters"}
 	}
+	if a.jkt = values["dpop_jkt"]; a.jkt != "" && (len(a.jkt) != 43 || !wellFormedVerifier(a.jkt)) {
+		return &Error{Code: "invalid_request", Description: "dpop_jkt must be the base64url of a SHA-256 hash: 43 characters (RFC 9449 §10)"}
+	}
 	a.nonce, a.challenge, a.Org, a.LoginHint = values["nonce"], values["code_challenge"], values["org"], values["login_hint"]
 	if a.Org == "" {
 		a.Org = values["organization"]
@@ -215,7 +219,7 @@ func (i *Issuer) readRest(ctx context.Context, r *memo.Reading, a *Authorization
 // isOurs says whether a parameter has a meaning here: others are ignored, however often they come.
 func isOurs(name string) bool {
 	return slices.Contains([]string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
-		"code_challenge_method", "prompt", "max_age", "login_hint", "audience", "org", "organization", "request", "request_uri"}, name)
+		"code_challenge_method", "prompt", "max_age", "login_hint", "audience", "org", "organization", "dpop_jkt", "request", "request_uri"}, name)
 }
 
 // Refuse sends the browser back to the client with a refusal, such as access_denied or login_required.
@@ -333,7 +337,8 @@ func (i *Issuer) Authorize(ctx context.Context, r *memo.Reading, policies *engin
 	}
 	now := i.o.Now()
 	g := directory.Grant{Type: a.grantType, Client: a.Client, Audience: a.audience.value, Nonce: a.nonce, CreatedAt: now, ExpiresAt: now.Add(i.o.CodeLifetime),
-		Code: &directory.Code{RedirectURI: a.RedirectURI, Given: a.given, Challenge: a.challenge, ExpiresAt: now.Add(i.o.CodeLifetime)}}
+		Code: &directory.Code{RedirectURI: a.RedirectURI, Given: a.given, Challenge: a.challenge, Thumbprint: a.jkt,
+			ExpiresAt: now.Add(i.o.CodeLifetime)}}
 	var spent bool
 	_, err = i.store.Update(ctx, func(tx datastore.Tx) error {
 		if spent, err = i.spendPushed(ctx, tx, a); err != nil || spent {

@@ -22,12 +22,13 @@ type Pushed struct {
 const (
 	requestURIPrefix = "urn:ietf:params:oauth:request_uri:"
 	pushedLifetime   = 90 * time.Second
-	maxPushed        = 100 // parameters
 )
 
 // Push keeps the authorization request of an authenticated client for a while (RFC 9126). It is checked as it will be when
 // the browser comes with it; every refusal is an *Error.
-func (i *Issuer) Push(ctx context.Context, r *memo.Reading, client *authn.Principal, parameters url.Values) (*Pushed, error) {
+//
+// With a DPoP proof, of which the key has this thumbprint, the code will be bound to that key (RFC 9449 §10.1).
+func (i *Issuer) Push(ctx context.Context, r *memo.Reading, client *authn.Principal, parameters url.Values, thumbprint string) (*Pushed, error) {
 	request := url.Values{}
 	for name, values := range parameters {
 		if isOurs(name) || name == "resource" {
@@ -39,8 +40,11 @@ func (i *Issuer) Push(ctx context.Context, r *memo.Reading, client *authn.Princi
 		return nil, &Error{Code: "invalid_request", Description: "request_uri cannot be pushed (RFC 9126 §2.1)"}
 	case request.Get("client_id") != "" && request.Get("client_id") != client.Subject:
 		return nil, &Error{Code: "invalid_request", Description: "client_id is not the client that authenticated"}
-	case len(request) > maxPushed:
-		return nil, &Error{Code: "invalid_request", Description: "the request has too many parameters"}
+	case thumbprint != "" && request.Get("dpop_jkt") != "" && request.Get("dpop_jkt") != thumbprint:
+		return nil, &Error{Code: "invalid_request", Description: "dpop_jkt is not the key of the DPoP proof"}
+	}
+	if thumbprint != "" {
+		request.Set("dpop_jkt", thumbprint)
 	}
 	request.Set("client_id", client.Subject)
 	read, err := i.readPushed(ctx, r, request)

@@ -164,7 +164,7 @@ type Maintained struct {
 
 // Maintain does what time brings: it publishes next keys, and removes keys and other state of which the time is over.
 func (i *Issuer) Maintain(ctx context.Context) (done Maintained, err error) {
-	if err := i.prepareKeys(ctx); err != nil {
+	if err := i.PrepareKeys(ctx); err != nil {
 		return done, err
 	}
 	if done.Rotated, err = i.keys.rotateDue(ctx); err != nil {
@@ -177,9 +177,9 @@ func (i *Issuer) Maintain(ctx context.Context) (done Maintained, err error) {
 	return done, err
 }
 
-// prepareKeys makes the first key of each algorithm before a token needs it, so that others know it by then: those of ID
+// PrepareKeys makes the first key of each algorithm before a token needs it, so that others know it by then: those of ID
 // tokens when clients register none (OpenID Connect Dynamic Client Registration §2), and those that the APIs want.
-func (i *Issuer) prepareKeys(ctx context.Context) error {
+func (i *Issuer) PrepareKeys(ctx context.Context) error {
 	view, err := i.store.View(ctx)
 	if err != nil {
 		return fmt.Errorf("open a view: %w", err)

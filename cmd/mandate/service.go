@@ -133,6 +133,9 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		if err != nil {
 			return err
 		}
+		if err := tenant.Tokens.PrepareKeys(ctx); err != nil {
+			return fmt.Errorf("signing keys of tenant %s: %w", name, err)
+		}
 		s.following.Go(func() { s.maintain(following, id, tenant.Tokens) })
 		tenants = append(tenants, tenant)
 	}

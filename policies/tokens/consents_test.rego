@@ -121,3 +121,18 @@ test_device_is_authorized_likewise if {
 	carries(question, ["openid"])
 	refused(changed(question, "/caller/sub", "partner"), "unauthorized_client")
 }
+
+test_client_of_a_suspended_vendor_gets_nothing if {
+	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": ["documents:read"]}, "globex": {"scopes": ["documents:read"]}}})
+	carries_in(known, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
+	refused_in(changed(known, "/vendors/syncco/status", "suspended"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
+	refused_in(without(known, "/vendors/syncco"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
+}
+
+test_suspended_integration_counts_in_its_org_whatever_the_user_agreed_to if {
+	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": ["documents:read"]}, "globex": {"scopes": ["documents:read"]}}})
+	suspended := changed(known, "/orgs/acme/integrations/syncco/status", "suspended")
+	refused_in(suspended, code("syncco-app", "alice", in_acme), "access_denied")
+	carries_in(suspended, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
+	refused_in(suspended, presents("syncco-app", member("alice", "acme"), ["documents:read"], {}), "access_denied")
+}

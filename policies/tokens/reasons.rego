@@ -70,6 +70,11 @@ refusal := {
 } if {
 	not org_granted
 } else := {
+	"code": "access_denied",
+	"message": "The vendor of the client is suspended, or the organization has suspended its integration with it.",
+} if {
+	not vendor_welcome
+} else := {
 	"code": "invalid_request",
 	"message": "A party that acts for the subject may not do so any more; each must be an active client that is registered for token exchange and may act in the organization.",
 } if {

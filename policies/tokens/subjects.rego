@@ -201,3 +201,15 @@ actor_for_org if actor.org == org
 actor_has(_) if not question.has(actor, "scopes")
 
 actor_has(scope) if scope in actor.scopes
+
+# The client of a vendor gets nothing when the vendor is out, or where an organization has suspended it.
+vendor_welcome if not with_client
+
+vendor_welcome if not question.has(client, "vendor")
+
+vendor_welcome if {
+	data.vendors[client.vendor].status == "active"
+	not vendor_suspended
+}
+
+vendor_suspended if data.orgs[org].integrations[client.vendor].status != "active"

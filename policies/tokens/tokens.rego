@@ -63,6 +63,7 @@ allow if {
 	subject_active
 	actors_may_act
 	org_granted
+	vendor_welcome
 	agreement_stands
 	scopes_granted
 	lifetime

@@ -1,0 +1,29 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+)
+
+// crossOrigin lets the scripts of any origin read what a path answers, as apps that run in a browser need. No cookie counts
+// there, so a page can do nothing in the name of whoever looks at it. Everything else is for its own origin, above all the
+// authorization endpoint (RFC 9700 §2.6).
+func (h *handler) crossOrigin(path string, methods ...string) {
+	allowed := strings.Join(methods, ", ")
+	h.server.app.Use(path, func(c *fiber.Ctx) error {
+		if c.Path() != path || c.Get(fiber.HeaderOrigin) == "" {
+			return c.Next()
+		}
+		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
+		c.Set(fiber.HeaderAccessControlExposeHeaders, "WWW-Authenticate, DPoP-Nonce, Retry-After")
+		if c.Method() != http.MethodOptions {
+			return c.Next()
+		}
+		c.Set(fiber.HeaderAccessControlAllowMethods, allowed)
+		c.Set(fiber.HeaderAccessControlAllowHeaders, "Authorization, Content-Type, DPoP, MCP-Protocol-Version")
+		c.Set(fiber.HeaderAccessControlMaxAge, "3600")
+		return c.SendStatus(http.StatusNoContent)
+	})
+}
