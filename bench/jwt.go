@@ -51,7 +51,7 @@ func (b *bench) accessTokens(ctx context.Context, g *ground, c *child) ([]string
 	for i := range exchanges {
 		id := clientID(i % keyClients)
 		body, err := json.Marshal(map[string]string{"grant_type": "client_credentials", "scope": "decide",
-			"client_id": id, "client_secret": g.secrets[id].Expose()})
+			"audience": "http://" + c.address, "client_id": id, "client_secret": g.secrets[id].Expose()})
 		if err != nil {
 			return nil, fmt.Errorf("encode a request for a token: %w", err)
 		}

@@ -49,12 +49,20 @@ func (s *serial) write(request []byte) {
 // post makes the request. Everything is put together beforehand: the load generator shares the machine with the server,
 // so what it computes during a measurement blurs the difference between two servers.
 func post(address, path, authorization string, body []byte) []byte {
+	return postAs("application/json", address, path, authorization, body)
+}
+
+func postForm(address, path, authorization string, body []byte) []byte {
+	return postAs("application/x-www-form-urlencoded", address, path, authorization, body)
+}
+
+func postAs(contentType, address, path, authorization string, body []byte) []byte {
 	var b bytes.Buffer
 	b.WriteString("POST " + path + " HTTP/1.1\r\nHost: " + address + "\r\n")
 	if authorization != "" {
 		b.WriteString("Authorization: " + authorization + "\r\n")
 	}
-	b.WriteString("Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
+	b.WriteString("Content-Type: " + contentType + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
 	b.Write(body)
 	return b.Bytes()
 }
@@ -74,19 +82,28 @@ func (c *connection) do(x exchange) error {
 		x.serial.write(c.numbered)
 		request = c.numbered
 	}
-	if _, err := c.Write(request); err != nil {
-		return fmt.Errorf("send a request: %w", err)
+	status, err := c.send(request)
+	if err != nil {
+		return err
 	}
-	if err := c.response.ReadLimitBody(c.reader, maxAnswer); err != nil {
-		return fmt.Errorf("read an answer: %w", err)
-	}
-	if status := c.response.StatusCode(); status != http.StatusOK && status != http.StatusCreated {
+	if status != http.StatusOK && status != http.StatusCreated {
 		return fmt.Errorf("answer %d: %.500s", status, c.response.Body())
 	}
 	if lacked, ok := missing(c.response.Body(), x.expect); ok {
 		return fmt.Errorf("the answer lacks %s: %.500s", lacked, c.response.Body())
 	}
 	return nil
+}
+
+// send returns the status of the answer.
+func (c *connection) send(request []byte) (status int, err error) {
+	if _, err := c.Write(request); err != nil {
+		return 0, fmt.Errorf("send a request: %w", err)
+	}
+	if err := c.response.ReadLimitBody(c.reader, maxAnswer); err != nil {
+		return 0, fmt.Errorf("read an answer: %w", err)
+	}
+	return c.response.StatusCode(), nil
 }
 
 // missing is the first part that does not come after those before it.
@@ -152,6 +169,7 @@ func each(ctx context.Context, address string, exchanges []exchange, n int, take
 type tally struct {
 	perSecond float64
 	p50, p99  time.Duration
+	answered  int // also what was not counted
 }
 
 func (t tally) values() []float64 {
@@ -170,10 +188,11 @@ func drive(ctx context.Context, address string, exchanges []exchange, n int, dur
 	begin := time.Now().Add(duration / 10)
 	end := begin.Add(duration)
 	latencies := make([][]time.Duration, n)
+	answered := make([]int, n)
 	errs := make([]error, n)
 	var done sync.WaitGroup
 	for k, c := range connections {
-		done.Go(func() { latencies[k], errs[k] = c.run(exchanges, k*len(exchanges)/n, begin, end) })
+		done.Go(func() { latencies[k], answered[k], errs[k] = c.run(exchanges, k*len(exchanges)/n, begin, end) })
 	}
 	done.Wait()
 	if err := first(ctx, errs); err != nil {
@@ -184,20 +203,24 @@ func drive(ctx context.Context, address string, exchanges []exchange, n int, dur
 		return tally{}, fmt.Errorf("nothing was answered within %v: give a longer -duration", duration)
 	}
 	slices.Sort(all)
-	return tally{perSecond: float64(len(all)) / duration.Seconds(), p50: quantile(all, 0.5), p99: quantile(all, 0.99)}, nil
+	t := tally{perSecond: float64(len(all)) / duration.Seconds(), p50: quantile(all, 0.5), p99: quantile(all, 0.99)}
+	for _, n := range answered {
+		t.answered += n
+	}
+	return t, nil
 }
 
-// run returns the latencies of what was answered between begin and end.
-func (c *connection) run(exchanges []exchange, from int, begin, end time.Time) ([]time.Duration, error) {
-	var latencies []time.Duration
+// run returns the latencies of what was answered between begin and end, and how much was answered at all.
+func (c *connection) run(exchanges []exchange, from int, begin, end time.Time) (latencies []time.Duration, n int, err error) {
 	sent := time.Now()
 	for i := from; ; i++ {
 		if err := c.do(exchanges[i%len(exchanges)]); err != nil {
-			return nil, err
+			return nil, n, err
 		}
+		n++
 		answered := time.Now()
 		if answered.After(end) {
-			return latencies, nil
+			return latencies, n, nil
 		}
 		if answered.After(begin) {
 			latencies = append(latencies, answered.Sub(sent))

@@ -77,6 +77,8 @@ func suites() []suite {
 		{name: "jwt", run: jwt, about: "decisions for callers with access tokens, beside the same with an API key"},
 		{name: "batch", run: batch, about: "100 decisions in one request, beside OPA's server asked for each"},
 		{name: "writes", run: writes, about: "decisions while facts change, beside the same without"},
+		{name: "tokens", run: tokens, about: "access tokens of clients over HTTP, beside signatures alone and npm oidc-provider"},
+		{name: "passwords", run: passwords, about: "decisions and tokens while a thousand connections guess passwords, beside the same without"},
 		{name: "scale", run: scale, named: true,
 			about: "millions of members: start, memory and decisions, beside fewer members and OPA's server (only when named)"},
 		{name: "peers", run: peers, named: true, about: "the same questions to Cerbos and OpenFGA (only when named, with -peers)"},
@@ -97,8 +99,9 @@ type options struct {
 
 	ScaleMembers int `json:"scale_members"`
 
-	peers map[string]string // programs by name
-	out   string
+	peers        map[string]string // programs by name
+	oidcProvider string            // folder with its node_modules
+	out          string
 }
 
 func parseOptions(args []string, usage io.Writer) (options, error) {
@@ -117,6 +120,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 		o.peers, err = peersNamed(list)
 		return err
 	})
+	flags.StringVar(&o.oidcProvider, "oidc-provider", "interop", "folder with the node_modules of npm oidc-provider, for the suite tokens")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of facts and requests")
 	flags.StringVar(&o.out, "out", "bench/out", "folder for results.json and results.svg")
 	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000, where not given")

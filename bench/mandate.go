@@ -83,7 +83,7 @@ func fill(ctx context.Context, folder string, w workload, p *progress) (f *fille
 		records += imported.Records
 		p.tick("imported %s records", humanize.Comma(int64(records)))
 	}
-	if len(f.secrets) != 1+keyClients {
+	if len(f.secrets) != 2+keyClients {
 		return nil, fmt.Errorf("the import made %d secrets", len(f.secrets))
 	}
 	return f, nil
@@ -125,9 +125,10 @@ func (f *filled) copyTo(folder string) error {
 	return nil
 }
 
-// startMandate serves a data folder with the embedded policies.
-func startMandate(ctx context.Context, binary, folder string) (*child, error) {
-	return startChild(ctx, "Mandate", "/readyz", programRole, binary, "serve", "--listen", "127.0.0.1:0", "--data", folder, "--limits-evaluation", patience.String())
+// startMandate serves a data folder with the embedded policies, and with more settings.
+func startMandate(ctx context.Context, binary, folder string, settings ...string) (*child, error) {
+	args := []string{binary, "serve", "--listen", "127.0.0.1:0", "--data", folder, "--limits-evaluation", patience.String()}
+	return startChild(ctx, "Mandate", "/readyz", programRole, append(args, settings...)...)
 }
 
 // writeFacts writes all that policies can read as one JSON document in which each lies at its path. It keeps no more
@@ -215,7 +216,9 @@ func (f *filled) policyInputs(ctx context.Context, questions []question) ([][]by
 	return inputs, err
 }
 
-func (f *filled) authorization() string { return "Bearer " + f.secrets[keyID].Expose() }
+func (f *filled) authorization() string { return f.bearer(keyID) }
+
+func (f *filled) bearer(key string) string { return "Bearer " + f.secrets[key].Expose() }
 
 // mandateAnswer reads an answer of Mandate's server.
 func mandateAnswer(body []byte) (answer, error) {

@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // resident is the memory of a process that is in RAM.
@@ -52,4 +55,38 @@ func withMemory(c *child, values []float64, err error) ([]float64, error) {
 	}
 	r, err := c.residentMemory()
 	return append(values, r.all, r.own), err
+}
+
+// allocations are those of a Mandate server since it has started, as it tells them.
+type allocations struct {
+	count, bytes float64
+}
+
+func (c *child) allocations(ctx context.Context, authorization string) (a allocations, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+c.address+"/metrics", nil)
+	if err != nil {
+		return a, fmt.Errorf("ask %s for its metrics: %w", c.name, err)
+	}
+	request.Header.Set("Authorization", authorization)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return a, fmt.Errorf("ask %s for its metrics: %w", c.name, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		switch name {
+		case "go_memstats_mallocs_total":
+			a.count, err = strconv.ParseFloat(value, 64)
+		case "go_memstats_alloc_bytes_total":
+			a.bytes, err = strconv.ParseFloat(value, 64)
+		}
+		if err != nil {
+			return a, fmt.Errorf("read the metrics of %s: %w", c.name, err)
+		}
+	}
+	if a.count == 0 || a.bytes == 0 {
+		return a, fmt.Errorf("%s does not tell its allocations, but answers %s", c.name, response.Status)
+	}
+	return a, nil
 }

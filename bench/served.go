@@ -18,6 +18,7 @@ type served struct {
 	items     int                                 // questions in each exchange
 	answers   func(body []byte) ([]answer, error) // nil for one that does not decide
 	yes, no   string                              // what the body of an answer contains
+	keys      string                              // path of the keys of one that issues tokens
 }
 
 // one reads an answer to a single question.
@@ -55,13 +56,13 @@ func (b *bench) serveMandate(ctx context.Context, g *ground, questions []questio
 	return b.serveFolder(ctx, folder, g, questions)
 }
 
-func (b *bench) serveFolder(ctx context.Context, folder string, g *ground, questions []question) (*served, error) {
+func (b *bench) serveFolder(ctx context.Context, folder string, g *ground, questions []question, settings ...string) (*served, error) {
 	binary, err := b.mandate(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.say("starting Mandate")
-	c, err := startMandate(ctx, binary, folder)
+	c, err := startMandate(ctx, binary, folder, settings...)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,7 @@ func TestSuites(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			o, err := parseOptions([]string{"-rounds", "1", "-duration", "100ms", "-requests", "200", "-connections", "2",
-				"-orgs", "10", "-members", "10", "-scale-members", "200"}, io.Discard)
+				"-orgs", "10", "-members", "10", "-scale-members", "200", "-oidc-provider", "../interop"}, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestSuitesByName(t *testing.T) {
 		}
 		return strings.Join(names, " ")
 	}
-	if got := names(); got != "decisions different jwt batch writes" {
+	if got := names(); got != "decisions different jwt batch writes tokens passwords" {
 		t.Errorf("without a name: %s", got)
 	}
 	if got := names("scale", "jwt"); got != "scale jwt" {
@@ -263,6 +263,9 @@ func TestPeersAreToldTheSame(t *testing.T) {
 
 func TestServersTellTheirStart(t *testing.T) {
 	c := ceiling(t)
+	if cpu, err := processorTime(c.pid); err != nil || cpu < 0 || cpu > time.Minute {
+		t.Errorf("%v of a core: %v", cpu, err)
+	}
 	r, err := c.residentMemory()
 	if err != nil || r.own <= 1 || r.all < r.own || c.ready <= 0 || c.ready > time.Minute {
 		t.Errorf("%+v MiB after %v: %v", r, c.ready, err)

@@ -89,10 +89,17 @@ func asked() []choice[[2]string] {
 	}
 }
 
-// keyID is the API key of the caller, which may ask about everybody, as may the clients.
+// keyID is the API key of the caller, which may ask about everybody, as may the clients. The operator's may see metrics.
 const (
 	keyID      = "bench-gateway"
+	operatorID = "bench-operator"
 	keyClients = 100
+)
+
+// The API that tokens are for, beside those for Mandate itself.
+const (
+	apiAudience = "https://documents.example/"
+	apiScope    = "documents:read"
 )
 
 func clientID(n int) string { return fmt.Sprintf("bench-client-%02d", n) }
@@ -136,15 +143,19 @@ func (w workload) files() iter.Seq[*directory.File] {
 	}
 }
 
-// common are the tenant's roles, and the callers.
+// common are the tenant's roles, an API, and the callers.
 func (w workload) common() *directory.File {
 	f := &directory.File{
-		Roles:   tenantRoles(),
-		APIKeys: []directory.APIKeyEntry{{ID: keyID, Kind: directory.BearerKey, Scopes: []string{"decide"}}},
+		Roles: tenantRoles(),
+		APIs:  []directory.APIEntry{{ID: "documents", Audience: apiAudience, Scopes: []string{apiScope}}},
+		APIKeys: []directory.APIKeyEntry{
+			{ID: keyID, Kind: directory.BearerKey, Scopes: []string{"decide"}},
+			{ID: operatorID, Kind: directory.BearerKey, Scopes: []string{"manage"}},
+		},
 	}
 	for n := range keyClients {
-		f.Clients = append(f.Clients, directory.ClientEntry{ID: clientID(n), Scopes: []string{"decide"},
-			GrantTypes: []string{"client_credentials"}, TokenLifetime: tokenLifetime})
+		f.Clients = append(f.Clients, directory.ClientEntry{ID: clientID(n), Scopes: []string{"decide", apiScope},
+			Audiences: []string{apiAudience}, GrantTypes: []string{"client_credentials"}, TokenLifetime: tokenLifetime})
 	}
 	return f
 }

@@ -187,7 +187,7 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 			"scopes": []any{"documents:read"}, "audiences": []any{"https://documents.example"},
 		}},
 		"consents": map[string]any{"alice": map[string]any{"partner": map[string]any{
-			"orgs": map[string]any{"acme": map[string]any{"scopes": []any{"documents:read"}}},
+			"orgs": map[string]any{"acme": map[string]any{"scopes": map[string]any{"https://documents.example": []any{"documents:read"}}}},
 		}}},
 		"relations": map[string]any{"document": map[string]any{"report": map[string]any{"viewer": map[string]any{"user:bob": map[string]any{}}}}},
 	}

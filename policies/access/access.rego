@@ -156,7 +156,17 @@ acting_client_in_org if not delegated
 
 acting_client_in_org if not org
 
-acting_client_in_org if directory.acts_in(acting_client, org)
+acting_client_in_org if {
+	directory.acts_in(acting_client, org)
+	let_into_org
+}
+
+# Somebody else's application gets into the organization that its user has let it into, and into no other.
+let_into_org if request.has(input.principal, "org")
+
+let_into_org if input.principal.type != "user"
+
+let_into_org if not acting_client.party == "third"
 
 # Those who have acted before it, in a chain of exchanges, must be able to act still.
 actors_active if not request.has(input.principal, "act")

@@ -78,3 +78,10 @@ test_actor_does_not_need_an_org_where_there_is_none if {
 	shared := ask(object.union(user("heidi"), {"azp": "portal", "act": by_client("acme-sync")}), "documents:read", plan)
 	allowed(shared, "relation")
 }
+
+test_application_of_others_opens_the_org_that_it_was_let_into if {
+	known := json.patch(facts, [{"op": "add", "path": "/clients/others", "value": {"status": "active", "party": "third"}}])
+	principal := {"type": "user", "sub": "bob", "azp": "others", "scopes": ["documents:read"]}
+	refused_in(known, reads(principal), "client_not_in_org")
+	allowed_in(known, reads(object.union(principal, {"org": "acme"})), "role")
+}

@@ -15,7 +15,7 @@ trusted if {
 	not question.has(client, "vendor")
 }
 
-# The user has agreed on a page of Mandate, organization by organization,
+# The user has agreed on a page of Mandate, organization by organization and audience by audience,
 consent := data.consents[input.principal.sub][input.caller.sub].orgs[consent_org] if not by_integration
 
 by_integration if input.principal.credential.type == "integration"
@@ -33,7 +33,7 @@ delegation := enabled if {
 	enabled.client == input.caller.sub
 }
 
-agreed(scope) if scope in consent.scopes
+agreed(scope) if scope in consent.scopes[input.request.audience]
 
 agreed(scope) if {
 	some held in delegation.scopes
@@ -44,7 +44,7 @@ agreement_stands if not agreement_needed
 
 agreement_stands if input.request.stage == "authorize"
 
-agreement_stands if consent
+agreement_stands if consent.scopes[input.request.audience]
 
 agreement_stands if delegation
 

@@ -21,7 +21,7 @@ test_client_of_no_party_needs_consent if {
 }
 
 test_consent_is_for_one_client_and_one_org if {
-	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"globex": {"scopes": ["documents:write"]}}})
+	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"globex": {"scopes": {"https://documents.example": ["documents:write"]}}}})
 	refused_in(known, by("backupco-app", token_of(member("alice", "acme"), "backupco-app"), exchange, {}), "invalid_grant")
 	carries_in(known, code("syncco-app", "alice", {"org": "globex"}), ["documents:write"])
 	carries(code("partner", "alice", {}), ["openid"])
@@ -30,9 +30,9 @@ test_consent_is_for_one_client_and_one_org if {
 test_token_is_narrowed_to_the_consent if {
 	carries(code("partner", "alice", in_acme), consented)
 	refused(code("partner", "alice", {"org": "acme", "scopes": ["documents:write"]}), "invalid_scope")
-	patterns := changed(facts, "/consents/alice/partner/orgs/acme/scopes", ["documents:*", "*"])
+	patterns := changed(facts, "/consents/alice/partner/orgs/acme/scopes/https:~1~1documents.example", ["documents:*", "*"])
 	refused_in(patterns, code("partner", "alice", in_acme), "invalid_scope")
-	refused_in(changed(facts, "/consents/alice/partner/orgs/acme/scopes", []), code("partner", "alice", in_acme), "invalid_scope")
+	refused_in(changed(facts, "/consents/alice/partner/orgs/acme/scopes/https:~1~1documents.example", []), code("partner", "alice", in_acme), "invalid_scope")
 }
 
 test_consent_does_not_lift_what_else_is_needed if {
@@ -60,7 +60,7 @@ test_integration_may_be_a_pattern if {
 }
 
 test_integrations_credential_is_limited_to_it if {
-	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": ["documents:write"]}}})
+	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": {"https://documents.example": ["documents:write"]}}}})
 	carries_in(known, code("syncco-app", "alice", in_acme), ["documents:read", "documents:write", "openid"])
 	carries_in(known, by("syncco-app", enabled, exchange, {}), ["documents:read", "openid"])
 	refused_in(known, by("syncco-app", enabled, exchange, {"scopes": ["documents:write"]}), "invalid_scope")
@@ -76,8 +76,10 @@ test_vendors_client_needs_agreement_whatever_its_party if {
 
 authorizing(client, id, more) := changed(code(client, id, more), "/request/stage", "authorize")
 
-asks_for_consent(question, scopes) if {
-	result := decide(question)
+asks_for_consent(question, scopes) if asks_for_consent_in(facts, question, scopes)
+
+asks_for_consent_in(known, question, scopes) if {
+	result := decide_in(known, question)
 	result.allow == true
 	result.obligations == [{"type": "consent", "scopes": scopes}]
 }
@@ -122,17 +124,33 @@ test_device_is_authorized_likewise if {
 	refused(changed(question, "/caller/sub", "partner"), "unauthorized_client")
 }
 
+# The client of a vendor.
+
+agreed_twice := changed(facts, "/consents/alice/syncco-app", {"orgs": {
+	"acme": {"scopes": {"https://documents.example": ["documents:read"]}},
+	"globex": {"scopes": {"https://documents.example": ["documents:read"]}},
+}})
+
 test_client_of_a_suspended_vendor_gets_nothing if {
-	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": ["documents:read"]}, "globex": {"scopes": ["documents:read"]}}})
-	carries_in(known, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
-	refused_in(changed(known, "/vendors/syncco/status", "suspended"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
-	refused_in(without(known, "/vendors/syncco"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
+	carries_in(agreed_twice, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
+	refused_in(changed(agreed_twice, "/vendors/syncco/status", "suspended"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
+	refused_in(without(agreed_twice, "/vendors/syncco"), code("syncco-app", "alice", {"org": "globex"}), "access_denied")
 }
 
-test_suspended_integration_counts_in_its_org_whatever_the_user_agreed_to if {
-	known := changed(facts, "/consents/alice/syncco-app", {"orgs": {"acme": {"scopes": ["documents:read"]}, "globex": {"scopes": ["documents:read"]}}})
-	suspended := changed(known, "/orgs/acme/integrations/syncco/status", "suspended")
-	refused_in(suspended, code("syncco-app", "alice", in_acme), "access_denied")
-	carries_in(suspended, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
-	refused_in(suspended, presents("syncco-app", member("alice", "acme"), ["documents:read"], {}), "access_denied")
+test_integration_counts_in_its_org_whatever_the_user_agreed_to[name] if {
+	some name, changed_facts in {
+		"suspended": changed(agreed_twice, "/orgs/acme/integrations/syncco/status", "suspended"),
+		"removed": without(agreed_twice, "/orgs/acme/integrations/syncco"),
+	}
+	refused_in(changed_facts, code("syncco-app", "alice", in_acme), "access_denied")
+	carries_in(changed_facts, code("syncco-app", "alice", {"org": "globex"}), ["documents:read"])
+	refused_in(changed_facts, presents("syncco-app", member("alice", "acme"), ["documents:read"], {}), "access_denied")
+}
+
+test_consent_is_for_one_audience if {
+	known := changed(changed(facts, "/clients/partner/audiences/-", "https://drafts.example"), "/apis/drafts", {"audience": "https://drafts.example", "scopes": ["documents:read"]})
+	drafts := {"org": "acme", "audience": "https://drafts.example", "api": "drafts"}
+	carries_in(known, code("partner", "alice", in_acme), consented)
+	refused_in(known, code("partner", "alice", drafts), "invalid_grant")
+	asks_for_consent_in(known, authorizing("partner", "alice", object.union(drafts, {"scopes": ["documents:read"]})), ["documents:read"])
 }

@@ -33,7 +33,11 @@ facts := {
 				},
 			},
 		},
-		"globex": {"profile": {"status": "active"}, "members": {"alice": {"roles": ["viewer"], "status": "active"}}},
+		"globex": {
+			"profile": {"status": "active"},
+			"members": {"alice": {"roles": ["viewer"], "status": "active"}},
+			"integrations": {"syncco": {"id": "syncco-globex", "kind": "external", "status": "active", "scopes": []}},
+		},
 		"initech": {"profile": {"status": "suspended"}, "members": {"alice": {"roles": ["editor"], "status": "active"}}},
 	},
 	"roles": {
@@ -60,9 +64,9 @@ facts := {
 		"revoked-key": {"org": "acme", "status": "revoked", "scopes": ["documents:read"]},
 	},
 	"consents": {"alice": {"partner": {"orgs": {
-		"acme": {"id": "c1", "scopes": ["documents:read", "openid", "offline_access"]},
-		"initech": {"id": "c2", "scopes": ["documents:read"]},
-		"": {"id": "c3", "scopes": ["openid"]},
+		"acme": {"id": "c1", "scopes": {"https://documents.example": ["documents:read", "openid", "offline_access"]}},
+		"initech": {"id": "c2", "scopes": {"https://documents.example": ["documents:read"]}},
+		"": {"id": "c3", "scopes": {"https://documents.example": ["openid"]}},
 	}}}},
 	"apis": {
 		"documents": {"audience": "https://documents.example", "scopes": ["documents:read", "documents:write", "documents:share"], "token_lifetime": 300},

@@ -52,7 +52,7 @@ test_token_dies_with_what_it_rests_on[name] if {
 		"vendor": [vendors, "/vendors/backupco/status", "suspended"],
 		"integration of the vendor": [vendors, "/orgs/acme/integrations/backupco/status", "suspended"],
 		"client of the vendor": [vendors, "/clients/backupco-app/vendor", "syncco"],
-		"scopes of the consent": [partners, "/consents/alice/partner/orgs/acme/scopes", []],
+		"scopes of the consent": [partners, "/consents/alice/partner/orgs/acme/scopes/https:~1~1documents.example", []],
 		"orgs of the consent": [partners, "/consents/alice/partner/orgs", {"globex": {"scopes": consented}}],
 		"integration": [integrations, "/orgs/acme/integrations/syncco/status", "suspended"],
 		"user of the integration": [integrations, "/orgs/acme/integrations/syncco/enabled_by", "bob"],
@@ -93,7 +93,7 @@ test_token_dies_with_a_record_that_is_gone[path] if {
 test_token_is_narrowed_with_what_it_rests_on[name] if {
 	some name, row in {
 		"scopes of the client": [alices, "/clients/web/scopes", read],
-		"scopes of the consent": [partners, "/consents/alice/partner/orgs/acme/scopes", read],
+		"scopes of the consent": [partners, "/consents/alice/partner/orgs/acme/scopes/https:~1~1documents.example", read],
 		"scopes of the API": [alices, "/apis/documents/scopes", read],
 		"roles": [passwords, "/orgs/acme/members/alice/roles", ["viewer"]],
 	}

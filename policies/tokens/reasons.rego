@@ -71,7 +71,7 @@ refusal := {
 	not org_granted
 } else := {
 	"code": "access_denied",
-	"message": "The vendor of the client is suspended, or the organization has suspended its integration with it.",
+	"message": "The vendor of the client is suspended, or the organization has no active integration with it; it can enable one.",
 } if {
 	not vendor_welcome
 } else := {

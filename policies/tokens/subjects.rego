@@ -166,8 +166,17 @@ may_act(link) if {
 	question.text(link.sub)
 	acting := data.clients[link.sub]
 	acting.status == "active"
-	token_exchange in acting.grant_types
+	exchanges_or_began(link, acting)
 	acts_in_tokens_org(acting)
+	vendor_of(acting)
+}
+
+exchanges_or_began(_, acting) if token_exchange in acting.grant_types
+
+# The first in the chain, which was given what the others exchanged.
+exchanges_or_began(link, _) if {
+	not question.has(link, "act")
+	link.sub != input.caller.sub
 }
 
 may_act(link) if {
@@ -202,14 +211,18 @@ actor_has(_) if not question.has(actor, "scopes")
 
 actor_has(scope) if scope in actor.scopes
 
-# The client of a vendor gets nothing when the vendor is out, or where an organization has suspended it.
+# The client of a vendor gets something only where the organization has an active integration with that vendor.
 vendor_welcome if not with_client
 
-vendor_welcome if not question.has(client, "vendor")
+vendor_welcome if vendor_of(client)
 
-vendor_welcome if {
-	data.vendors[client.vendor].status == "active"
-	not vendor_suspended
+vendor_of(some_client) if not question.has(some_client, "vendor")
+
+vendor_of(some_client) if {
+	data.vendors[some_client.vendor].status == "active"
+	integrated(some_client.vendor)
 }
 
-vendor_suspended if data.orgs[org].integrations[client.vendor].status != "active"
+integrated(_) if no_org
+
+integrated(vendor) if data.orgs[org].integrations[vendor].status == "active"
