@@ -3,7 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,7 +60,7 @@ func (c assertion) authenticate(ctx context.Context, a *Authenticator, r *memo.R
 	if err != nil {
 		return nil, err
 	}
-	if err := a.spendAssertion(ctx, id, t.claim("jti"), expires.Add(a.leeway)); err != nil {
+	if err := a.once(ctx, "assertion", id, t.claim("jti"), expires.Add(a.leeway)); err != nil {
 		return nil, err
 	}
 	return clientPrincipal(id, client, privateKeyJWT), nil
@@ -74,8 +73,8 @@ func (c assertion) check(t jwtOf, id string) error {
 	kid, named := t.header["kid"]
 	_, critical := t.header["crit"]
 	switch _, text := kid.(string); {
-	case !slices.Contains(Algorithms(), alg):
-		problem = "must be signed with one of " + strings.Join(Algorithms(), ", ")
+	case !slices.Contains(directory.AcceptedAlgorithms(), alg):
+		problem = "must be signed with one of " + strings.Join(directory.AcceptedAlgorithms(), ", ")
 	case !slices.Contains([]string{"", "jwt", "jose", "client-authentication+jwt"}, t.typ()):
 		problem = "is a JWT for another purpose: see its typ (RFC 8725 §3.11)"
 	case critical:
@@ -111,8 +110,7 @@ func (c assertion) verify(a *Authenticator, t jwtOf, client directory.Client) (e
 	if c.url != "" {
 		audiences = append(audiences, c.url)
 	}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithAudience(audiences...), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(a.leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
+	parser := a.parser(jwt.WithValidMethods([]string{alg}), jwt.WithAudience(audiences...), jwt.WithExpirationRequired(), jwt.WithIssuedAt())
 	_, err = parser.ParseWithClaims(t.text, jwt.MapClaims{}, func(*jwt.Token) (any, error) { return key, nil })
 	if !known || (err != nil && !errors.Is(err, jwt.ErrTokenInvalidClaims)) {
 		return expires, invalid()
@@ -147,15 +145,14 @@ func (a *Authenticator) assertionClaims(t jwtOf, err error) (expires time.Time, 
 	return expires, &Error{Kind: Invalid, Detail: "the client_assertion " + problem}
 }
 
-// spendAssertion refuses an assertion that was used before (OpenID Connect Core §9), and notes that it is used now.
-func (a *Authenticator) spendAssertion(ctx context.Context, client, jti string, until time.Time) error {
-	name := memo.KeyOf(memo.Part(memo.Part(nil, client), jti))
-	first, err := a.tenant.UseOnce(ctx, a.store, "assertion", base64.RawURLEncoding.EncodeToString(name[:]), until)
+// once refuses an assertion that was used before (OpenID Connect Core §9, RFC 7523 §3 item 7), and notes that it is used now.
+func (a *Authenticator) once(ctx context.Context, what, issuer, jti string, until time.Time) error {
+	first, err := a.tenant.UseOnce(ctx, a.store, what, string(memo.Part(memo.Part(nil, issuer), jti)), until)
 	if err != nil {
-		return fmt.Errorf("note the use of a client assertion: %w", err)
+		return fmt.Errorf("note the use of an assertion: %w", err)
 	}
 	if !first {
-		return &Error{Kind: Invalid, Detail: "the client_assertion was used before: sign a new one for each request, with a jti of its own"}
+		return &Error{Kind: Invalid, Code: "assertion_replayed", Detail: "the assertion was used before: each needs a jti of its own"}
 	}
 	return nil
 }

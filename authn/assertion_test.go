@@ -111,6 +111,7 @@ const (
 	good        = "signs private_key_jwt"
 	genericJWT  = "invalid: the credential is not valid"
 	problemWith = "invalid: the client_assertion "
+	replayed    = "invalid: the assertion was used before"
 )
 
 func TestAssertionClaims(t *testing.T) {
@@ -282,7 +283,7 @@ func TestAssertionIsGoodOnce(t *testing.T) {
 		switch {
 		case got == good:
 			passed++
-		case !strings.HasPrefix(got, problemWith+"was used before"):
+		case !strings.HasPrefix(got, replayed):
 			t.Errorf("%q", got)
 		}
 	}
@@ -291,7 +292,7 @@ func TestAssertionIsGoodOnce(t *testing.T) {
 	}
 
 	for _, row := range []struct{ name, id, jti, want string }{
-		{"the jti in another assertion", "signs", "once", problemWith + "was used before"},
+		{"the jti in another assertion", "signs", "once", replayed},
 		{"another jti", "signs", "twice", good},
 		{"the jti of another client", "beside", "once", "beside private_key_jwt"},
 	} {
@@ -306,7 +307,7 @@ func TestAssertionIsGoodOnce(t *testing.T) {
 	remembered := memo.New(s.store, memo.Options{Bytes: 64 << 20, Now: s.now})
 	presented := Presented{Registered: true, AssertionType: jwtAssertion,
 		Assertion: directory.NewSecret(signed(t, jwt.SigningMethodES256, s.keys["ES256"], nil, s.claims(nil)))}
-	for _, want := range []string{good, problemWith + "was used before"} {
+	for _, want := range []string{good, replayed} {
 		r := remembered.Begin()
 		p, err := s.Authenticate(t.Context(), r, presented)
 		r.End()
@@ -320,7 +321,7 @@ func TestAssertionIsGoodOnce(t *testing.T) {
 	for _, row := range []struct {
 		after time.Duration
 		want  string
-	}{{88 * time.Second, problemWith + "was used before"}, {89 * time.Second, problemWith + "has expired"}, {time.Hour, problemWith + "has expired"}} {
+	}{{88 * time.Second, replayed}, {89 * time.Second, problemWith + "has expired"}, {time.Hour, problemWith + "has expired"}} {
 		s.clock = signedAt.Add(row.after)
 		if _, err := oauthTenant.Sweep(t.Context(), s.store, s.clock); err != nil {
 			t.Fatal(err)

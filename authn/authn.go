@@ -79,6 +79,9 @@ func (p *Principal) Digest() memo.Key {
 	return p.digest
 }
 
+// HasDigest says whether Authenticate has returned the principal.
+func (p *Principal) HasDigest() bool { return p.digest != (memo.Key{}) }
+
 // With returns the principal with other scopes, as one that Authenticate has returned. Its own stay.
 func (p *Principal) With(scopes []string) (*Principal, error) {
 	narrowed := *p
@@ -138,6 +141,9 @@ type Presented struct {
 	Certificates []*x509.Certificate
 	Proofs       []string // each DPoP field of the header
 	Method, URL  string   // of the request, as a DPoP proof names them (RFC 9449 §4.2)
+	// Address is where the request came from; empty where nobody may be slowed down for it. It is no part of the question who
+	// it is, for only passwords are judged by it, and what rests on one is never remembered.
+	Address string
 	// Foreign says that the request was made to another server, which asks about it: a proof has the nonce of that one.
 	Foreign bool
 }
@@ -185,7 +191,7 @@ type Authenticator struct {
 	clientCAs *x509.CertPool
 	providers *Providers
 	proofs    *proofs
-	throttle  *Throttle
+	throttle  *throttle
 }
 
 // New makes an Authenticator.
@@ -194,7 +200,7 @@ func New(o Options) *Authenticator {
 		o.Providers = NewProviders(ProviderOptions{Now: o.Now})
 	}
 	return &Authenticator{tenant: o.Tenant, master: o.Master, issuer: o.Issuer, passwords: o.PasswordChecks, leeway: o.ClockLeeway, now: o.Now,
-		store: o.Store, clientCAs: o.ClientCAs, providers: o.Providers, proofs: newProofs(o.Now), throttle: NewThrottle(o.Now)}
+		store: o.Store, clientCAs: o.ClientCAs, providers: o.Providers, proofs: newProofs(o.Now), throttle: newThrottle(o.Now)}
 }
 
 // credential is one credential of a request, recognised by its shape alone. authenticate proves that it is
@@ -245,13 +251,13 @@ func (a *Authenticator) authenticate(ctx context.Context, r *memo.Reading, prese
 		return nil, &Error{Kind: Missing, Detail: "the request has no credential"}
 	case 1:
 	default:
-		return nil, &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
+		return nil, ambiguous()
 	}
 	principal, err := found[0].authenticate(ctx, a, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.standing(ctx, r, principal); err != nil {
+	if err := a.Standing(ctx, r, principal); err != nil {
 		return nil, err
 	}
 	return principal, principal.complete()

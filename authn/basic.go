@@ -17,6 +17,7 @@ type basic struct {
 	name    string
 	secret  directory.Secret
 	meaning BasicMeaning
+	address string
 	// registered is set where a client must use the method that it registered.
 	registered bool
 }
@@ -37,7 +38,7 @@ func recogniseBasic(p Presented) ([]credential, error) {
 	if name == "" || secret == "" {
 		return nil, &Error{Kind: Malformed, Detail: "the Basic credential lacks the name or the secret"}
 	}
-	c := basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, registered: p.Registered}
+	c := basic{name: name, secret: directory.NewSecret(secret), meaning: p.Basic, address: p.Address, registered: p.Registered}
 	if p.Registered {
 		c.meaning = BasicClient
 	}
@@ -47,7 +48,7 @@ func recogniseBasic(p Presented) ([]credential, error) {
 func (c basic) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
 	switch c.meaning {
 	case BasicUser:
-		return a.password(ctx, r, c.name, c.secret)
+		return a.password(ctx, r, c.name, c.secret, c.address)
 	case BasicClient:
 		client, err := c.asClient()
 		if err != nil {
@@ -66,12 +67,12 @@ func (c basic) authenticate(ctx context.Context, a *Authenticator, r *memo.Readi
 			// A client's wrong secret takes as long as a user's wrong password, and counts as one: where both can sign in, the
 			// answer must not tell which ids are clients.
 			if wrong := (*Error)(nil); errors.As(err, &wrong) && wrong.Kind == Invalid {
-				return nil, a.wrongPassword(ctx, c.name, c.secret)
+				return nil, a.wrongPassword(ctx, c.name, c.secret, c.address)
 			}
 			return principal, err
 		}
 	}
-	return a.password(ctx, r, c.name, c.secret)
+	return a.password(ctx, r, c.name, c.secret, c.address)
 }
 
 func (c basic) asClient() (clientSecret, error) {

@@ -22,7 +22,8 @@ import (
 const (
 	proofWindow   = 60 * time.Second // around the present, for the iat of a proof
 	nonceLifetime = 2 * time.Minute
-	maxProofs     = 100_000 // of a generation
+	maxProofs     = 100_000         // of a generation
+	foreignAhead  = 5 * time.Second // by how much the clock of a foreign proof may be ahead
 )
 
 // proofs says which nonces DPoP proofs may have, and remembers which proofs were used (RFC 9449 §8, §11.1).
@@ -91,8 +92,9 @@ func (p *proofs) use(nonce string, proof memo.Key) error {
 	return nil
 }
 
-// useForeign notes the use of a proof that has the nonce of another server, if any. Nothing else tells proofs from before a
-// restart or a flood, so they must not be older than what is known.
+// useForeign notes the use of a proof that has the nonce of another server, if any. Nothing but the time when it was made tells
+// one that was used before a restart or a flood. Its clock may have been ahead, so that time must be later than what is known
+// by as much as clocks may be ahead.
 func (p *proofs) useForeign(made time.Time, proof memo.Key) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +104,7 @@ func (p *proofs) useForeign(made time.Time, proof memo.Key) error {
 	switch {
 	case now || before:
 		return badProof("was used before: sign a new one for each request, with a jti of its own")
-	case made.Before(p.known.Truncate(time.Second)):
+	case made.After(p.now().Add(foreignAhead)), !made.After(p.known.Add(foreignAhead)):
 		return badProof("was not made just now: sign a new one")
 	}
 	p.current.used[proof] = struct{}{}
@@ -178,7 +180,7 @@ func (a *Authenticator) readProof(proof string) (claims proofClaims, thumbprint 
 	if len(proof) > maxCredentialBytes {
 		return claims, "", badProof(fmt.Sprintf("is longer than %d bytes", maxCredentialBytes))
 	}
-	parser := jwt.NewParser(jwt.WithValidMethods(Algorithms()), jwt.WithLeeway(a.leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
+	parser := a.parser(jwt.WithValidMethods(directory.AcceptedAlgorithms()))
 	_, err = parser.ParseWithClaims(proof, &claims, func(token *jwt.Token) (any, error) {
 		var key crypto.PublicKey
 		key, thumbprint, err = proofKey(token)
@@ -188,7 +190,7 @@ func (a *Authenticator) readProof(proof string) (claims proofClaims, thumbprint 
 		return claims, "", failed
 	}
 	if err != nil {
-		return claims, "", badProof("is no JWT with a good signature of one of " + strings.Join(Algorithms(), ", "))
+		return claims, "", badProof("is no JWT with a good signature of one of " + strings.Join(directory.AcceptedAlgorithms(), ", "))
 	}
 	return claims, thumbprint, nil
 }
@@ -204,8 +206,8 @@ func proofKey(token *jwt.Token) (key crypto.PublicKey, thumbprint string, err er
 	if !ok {
 		return nil, "", badProof("must have its public key as the header parameter jwk")
 	}
-	key, thumbprint, err = publicKey(members)
-	if err != nil || !suits(key, token.Method.Alg()) {
+	key, thumbprint, err = directory.PublicKey(members)
+	if err != nil || !directory.Suits(key, token.Method.Alg()) {
 		return nil, "", badProof("must have a public key as its jwk, without private members, of the kind and size that its alg takes")
 	}
 	return key, thumbprint, nil

@@ -45,7 +45,7 @@ func newProver(t testing.TB) *prover {
 
 func (p *prover) thumbprint(key crypto.Signer) string {
 	p.t.Helper()
-	_, thumbprint, err := publicKey(jwkOf(p.t, key.Public(), nil))
+	_, thumbprint, err := directory.PublicKey(jwkOf(p.t, key.Public(), nil))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestProofHeaders(t *testing.T) {
 		{"DP-02 RFC 7515 §4.1.11: crit", []string{by("ES256", p.key, map[string]any{"crit": []string{"b64"}, "b64": false})}, badProofWith + "has critical"},
 		{"DP-02 RFC 7515 §4.1.2: jku does not matter", []string{by("ES256", p.key, map[string]any{"jku": "https://evil.example", "kid": "x"})}, p.thumbprint(p.key)},
 	}
-	for _, alg := range Algorithms() {
+	for _, alg := range directory.AcceptedAlgorithms() {
 		key, proof := proofBy(alg)
 		rows = append(rows, row{"DP-02 RFC 9449 §4.3(5): " + alg, []string{proof}, p.thumbprint(key)})
 	}
@@ -205,7 +205,7 @@ func TestProofHeaders(t *testing.T) {
 
 // TestThumbprint is the example of RFC 9449 §6.1.
 func TestThumbprint(t *testing.T) {
-	_, thumbprint, err := publicKey(map[string]any{"kty": "EC", "crv": "P-256", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
+	_, thumbprint, err := directory.PublicKey(map[string]any{"kty": "EC", "crv": "P-256", "x": "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs",
 		"y": "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"})
 	if want := "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"; err != nil || thumbprint != want {
 		t.Errorf("%q, %v, want %q", thumbprint, err, want)
@@ -312,6 +312,53 @@ func TestFloodOfProofs(t *testing.T) {
 	}
 }
 
+// TestForeignProofs: one that was made for another server has no nonce of this one, and is good once all the same: after a
+// restart and a flood, too, and by a clock that is ahead (RFC 9449 §11.1).
+func TestForeignProofs(t *testing.T) {
+	time0 := &clock{}
+	time0.at.Store(time.Now().UnixNano())
+	proof := sha256.Sum256([]byte("proof"))
+	p := newProofs(time0.now)
+	time0.advance(time.Minute)
+	for _, row := range []struct {
+		name  string
+		ahead time.Duration
+		want  bool
+	}{
+		{"as soon as it is made", 0, true},
+		{"a while later", -50 * time.Second, true},
+		{"by a clock that is ahead", foreignAhead, true},
+		{"by one that is far ahead", foreignAhead + time.Second, false},
+		{"from before the start", -61 * time.Second, false},
+	} {
+		made := time0.now().Add(row.ahead)
+		key := sha256.Sum256([]byte(row.name))
+		if err := p.useForeign(made, key); (err == nil) != row.want {
+			t.Errorf("%s: %v", row.name, err)
+		}
+		if p.useForeign(made, key) == nil {
+			t.Errorf("%s, and again", row.name)
+		}
+		time0.advance(time.Second)
+		if newProofs(time0.now).useForeign(made, key) == nil {
+			t.Errorf("%s, and again after a restart", row.name)
+		}
+	}
+	made := time0.now().Add(foreignAhead)
+	if err := p.useForeign(made, proof); err != nil {
+		t.Fatal(err)
+	}
+	for generation := range 2 {
+		time0.advance(time.Second)
+		for i := range maxProofs {
+			_ = p.useForeign(time0.now(), sha256.Sum256(fmt.Append(nil, generation, " ", i)))
+		}
+	}
+	if p.useForeign(made, proof) == nil {
+		t.Error("again after a flood")
+	}
+}
+
 func TestTokensAreUsedWithTheirKey(t *testing.T) {
 	p := newProver(t)
 	const method, url = "POST", oauthIssuer + "/access/v1/evaluation"
@@ -364,7 +411,7 @@ func TestTokensAreUsedWithTheirKey(t *testing.T) {
 		{"RFC 7800 §3.1: bound twice, without the certificate", "DPoP " + both, proof(both, nil), nil, "invalid: the access token is bound to a client certificate"},
 		{"RFC 7800 §3.1: bound twice, without the proof", "Bearer " + both, nil, chain(own), "invalid: the access token is bound to a key"},
 		{"RFC 9449 §7.1: no token", "DPoP ", proof("", nil), nil, "malformed: "},
-		{"RFC 9449 §7.1: an API key with the scheme DPoP", "DPoP key", proof("key", nil), nil, "missing: "},
+		{"RFC 9449 §7.1: an API key with the scheme DPoP", "DPoP key", proof("key", nil), nil, "invalid: the credential is not valid"},
 	} {
 		got := outcome(p.present(Presented{Authorization: []string{row.authorization}, Proofs: row.proofs, Certificates: row.certificates, Method: method, URL: url}))
 		if !strings.HasPrefix(got, row.want) {

@@ -36,6 +36,10 @@ func invalid() error {
 	return &Error{Kind: Invalid, Detail: "the credential is not valid"}
 }
 
+func ambiguous() error {
+	return &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
+}
+
 func inactive(code, detail string) error {
 	return &Error{Kind: Inactive, Code: code, Detail: detail}
 }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
-
 	"mandate/datastore/memo"
 	"mandate/directory"
 )
@@ -15,17 +13,9 @@ import (
 const (
 	externalTokenType = "external_token"
 
-	maxGroups            = 200  // of a user of an external provider
-	maxIssuerConnections = 1000 // of all organizations together, to one issuer
+	maxGroups    = 200 // of a user of an external provider
+	maxAudiences = 16  // of a token of one
 )
-
-// externalPrincipal is whom an access token of an organization's own provider is about, once it is verified.
-type externalPrincipal struct {
-	principal Principal
-	bytes     int
-}
-
-func (e *externalPrincipal) Bytes() int { return e.bytes }
 
 // foreign says whether a JWT is for externalToken: a bearer token that names another issuer than the tenant's.
 func (a *Authenticator) foreign(c accessToken) bool {
@@ -38,19 +28,6 @@ func (a *Authenticator) foreign(c accessToken) bool {
 
 // externalToken authenticates the user of an organization's connection by an access token of the provider.
 func (a *Authenticator) externalToken(ctx context.Context, r *memo.Reading, token directory.Secret) (*Principal, error) {
-	verified := memo.Table[*externalPrincipal]{Kind: "external token"}
-	question := memo.Part(memo.Part(verified.Ask(nil), a.tenant), token.Expose())
-	found, err := verified.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*externalPrincipal, error) {
-		return a.verifyExternal(ctx, r, token)
-	})
-	if err != nil {
-		return nil, err
-	}
-	p := found.principal
-	return &p, nil
-}
-
-func (a *Authenticator) verifyExternal(ctx context.Context, r *memo.Reading, token directory.Secret) (*externalPrincipal, error) {
 	t, err := readJWT(token)
 	if err != nil {
 		return nil, err
@@ -58,27 +35,27 @@ func (a *Authenticator) verifyExternal(ctx context.Context, r *memo.Reading, tok
 	if !t.mayBeAccessToken() {
 		return nil, invalid()
 	}
-	org, id, connection, err := a.connectionOf(ctx, r, t)
+	ref, connection, err := a.connectionOf(ctx, r, t)
 	if err != nil {
 		return nil, err
+	}
+	// ID tokens are for the client id. Where that is an audience of access tokens as well, those have to show what they are.
+	if t.typ() != "at+jwt" && t.claims["scope"] == nil && t.claims["scp"] == nil && slices.Contains(connection.Audiences, connection.ClientID) {
+		if audiences, err := t.claims.GetAudience(); err != nil || slices.Contains(audiences, connection.ClientID) {
+			return nil, invalid()
+		}
 	}
 	until, err := a.verifyProvided(ctx, t, connection.Issuer, connection.Algorithm)
 	if err != nil {
 		return nil, err
 	}
 	r.NotAfter(until)
-	p, err := connectedPrincipal(org, id, connection, t)
+	p, err := connectedPrincipal(ref, connection, t)
 	if err != nil {
 		return nil, err
 	}
-	if p.Scopes, err = t.scopes(); err != nil {
-		return nil, err
-	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		return nil, fmt.Errorf("encode the principal: %w", err)
-	}
-	return &externalPrincipal{principal: *p, bytes: 1000 + memo.JSONBytes(text)}, nil
+	p.Scopes, err = t.scopes()
+	return p, err
 }
 
 // mayBeAccessToken keeps the other JWTs of a provider out (RFC 8725 §3.11, §3.12): those of another type, ID tokens and
@@ -96,34 +73,38 @@ func (t jwtOf) mayBeAccessToken() bool {
 }
 
 // connectionOf is the one connection that a token is for, by its issuer and audience.
-func (a *Authenticator) connectionOf(ctx context.Context, r *memo.Reading, t jwtOf) (org, id string, found directory.Connection, err error) {
-	audience, err := t.claims.GetAudience()
-	if err != nil {
-		return "", "", found, invalid()
+func (a *Authenticator) connectionOf(ctx context.Context, r *memo.Reading, t jwtOf) (directory.ConnectionRef, directory.Connection, error) {
+	var ref directory.ConnectionRef
+	audiences, err := t.claims.GetAudience()
+	if err != nil || len(audiences) > maxAudiences {
+		return ref, directory.Connection{}, invalid()
 	}
-	looked, fitting := 0, 0
-	err = a.tenant.ProviderConnections(ctx, r, t.claim("iss"), func(ofOrg, withID string) error {
-		if looked++; looked > maxIssuerConnections {
-			return invalid()
+	for _, audience := range audiences {
+		named, found, err := a.tenant.ProviderConnection(t.claim("iss"), audience).Find(ctx, r)
+		if err != nil {
+			return ref, directory.Connection{}, err
 		}
-		connection, exists, err := a.tenant.Connection(ofOrg, withID).Find(ctx, r)
-		if err != nil || !exists || connection.Status != directory.Active || connection.Issuer != t.claim("iss") ||
-			!slices.ContainsFunc(connection.Audiences, func(s string) bool { return slices.Contains(audience, s) }) {
-			return err
+		if found && ref != named && ref != (directory.ConnectionRef{}) {
+			return ref, directory.Connection{}, invalid() // for two, so for neither
 		}
-		org, id, found = ofOrg, withID, connection
-		fitting++
-		return nil
-	})
-	if err == nil && fitting != 1 {
+		if found {
+			ref = named
+		}
+	}
+	connection, found, err := a.tenant.Connection(ref.Org, ref.ID).Find(ctx, r)
+	if err == nil && (!found || connection.Status != directory.Active || connection.Issuer != t.claim("iss") ||
+		!slices.ContainsFunc(connection.Audiences, func(s string) bool { return slices.Contains(audiences, s) })) {
 		err = invalid()
 	}
-	return org, id, found, err
+	return ref, connection, err
 }
 
 // connectedPrincipal is the user of a connection whom a verified token is about.
-func connectedPrincipal(org, id string, connection directory.Connection, t jwtOf) (*Principal, error) {
-	subject, err := connectedSubject(org, id, t.claim("sub"))
+func connectedPrincipal(ref directory.ConnectionRef, connection directory.Connection, t jwtOf) (*Principal, error) {
+	if !t.has(connection.Claims) {
+		return nil, &Error{Kind: Invalid, Code: "claims_missing", Detail: "the identity provider does not vouch for what the organization asks of its users"}
+	}
+	subject, err := connectedSubject(ref.Org, ref.ID, t.claim("sub"))
 	if err != nil {
 		return nil, err
 	}
@@ -140,8 +121,8 @@ func connectedPrincipal(org, id string, connection directory.Connection, t jwtOf
 		return nil, invalid()
 	}
 	return &Principal{
-		Type: User, Subject: subject, Org: org, Connection: id, Roles: roles, Audience: audience, Methods: []string{"external"},
-		Credential: CredentialRef{Type: externalTokenType, ID: id}, Expires: expires.Unix(), Claims: t.profile(),
+		Type: User, Subject: subject, Org: ref.Org, Connection: ref.ID, Roles: roles, Audience: audience, Methods: []string{"external"},
+		Credential: CredentialRef{Type: externalTokenType, ID: ref.ID}, Expires: expires.Unix(), Claims: t.profile(),
 	}, nil
 }
 

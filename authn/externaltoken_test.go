@@ -58,7 +58,7 @@ func TestExternalTokens(t *testing.T) {
 		{"the connection's algorithm and a key of another kind", es256(object{"kid": "rsa"}, nil), false},
 		{"signed by somebody else", signed(t, jwt.SigningMethodES256, stranger, object{"kid": "k1", "typ": "at+jwt"}, good), false},
 		{"RFC 7515 §4.1.3: a key in the header", signed(t, jwt.SigningMethodES256, stranger,
-			object{"kid": "x", "typ": "at+jwt", "jku": "https://evil.example/keys", "x5u": "https://evil.example/x", "jwk": object{"kty": "EC"}}, good), false},
+			object{"kid": "k1", "typ": "at+jwt", "jku": "https://evil.example/keys", "x5u": "https://evil.example/x", "jwk": object{"kty": "EC"}}, good), false},
 		{"without a kid", es256(object{"kid": nil}, nil), false},
 		{"a kid that is no text", es256(object{"kid": 1}, nil), false},
 		{"RFC 7515 §4.1.11: crit", es256(object{"crit": []string{"exp"}}, nil), false},
@@ -186,9 +186,15 @@ func TestExternalTokenLosesPower(t *testing.T) {
 			c.Status = directory.Disabled
 			put(w, testTenant.Connection("acme", "acme-idp"), c)
 		}, Invalid, ""},
-		{"RFC 8725 §3.8: another organization takes the issuer and the audience too", func(w *world) {
-			put(w, testTenant.Org("globex"), directory.Org{Status: directory.Active})
-			w.connect("globex", "idp", w.connection())
+		{"the connection wants another claim now", func(w *world) {
+			c := w.connection()
+			c.Claims = map[string]string{"hd": "acme.example"}
+			put(w, testTenant.Connection("acme", "acme-idp"), c)
+		}, Invalid, "claims_missing"},
+		{"the connection has another audience now", func(w *world) {
+			c := w.connection()
+			c.Audiences = []string{"https://archive.example"}
+			put(w, testTenant.Connection("acme", "acme-idp"), c)
 		}, Invalid, ""},
 		{"the token expires", func(w *world) { w.advance(time.Hour + 30*time.Second) }, Invalid, "token_expired"},
 	} {
@@ -252,9 +258,48 @@ func TestConnectionsOfOneIssuer(t *testing.T) {
 			t.Errorf("%s: %+v, %v", audience, p, err)
 		}
 	}
+	many := slices.Repeat([]string{"https://other.example"}, maxAudiences)
+	if err := wantError(second(w.bearer(w.sign(with(w.claims(), map[string]any{"aud": append(many, "https://documents.example")})))), Invalid, ""); err != nil {
+		t.Errorf("more audiences than are looked up: %v", err)
+	}
 	both := []string{"https://documents.example", "https://globex.example/api"}
 	if err := wantError(second(w.bearer(w.sign(with(w.claims(), map[string]any{"aud": both})))), Invalid, ""); err != nil {
 		t.Errorf("a token for both: %v", err)
+	}
+}
+
+// TestClaimsOfAConnection: of a provider that many organizations share, only those count whom it vouches for as the
+// organization's own.
+func TestClaimsOfAConnection(t *testing.T) {
+	w := newWorld(t)
+	c := w.connection()
+	c.Claims = map[string]string{"hd": "acme.example"}
+	w.connect("acme", "acme-idp", c)
+	for _, row := range []struct {
+		name string
+		hd   any
+		want bool
+	}{
+		{"of the organization", "acme.example", true},
+		{"of another one", "globex.example", false},
+		{"of nobody", nil, false},
+		{"of both", []string{"acme.example", "globex.example"}, false},
+	} {
+		_, err := w.bearer(w.sign(with(w.claims(), map[string]any{"hd": row.hd})))
+		if (err == nil) != row.want {
+			t.Errorf("a token %s: %v", row.name, err)
+		}
+		state, answer := w.begun(false)
+		w.tokenEndpoint(state, nil, map[string]any{"hd": row.hd})
+		_, err = w.finish(state, answer)
+		if (err == nil) != row.want {
+			t.Errorf("a sign-in %s: %v", row.name, err)
+		}
+		if !row.want {
+			if err := wantError(err, Invalid, "claims_missing"); err != nil {
+				t.Errorf("a sign-in %s: %v", row.name, err)
+			}
+		}
 	}
 }
 
@@ -303,4 +348,30 @@ func FuzzExternalToken(f *testing.F) {
 			t.Fatalf("%q made %+v", token, p)
 		}
 	})
+}
+
+// TestClientIDAsAudience: ID tokens are for the client id (OpenID Connect Core §2), so an access token for it must show that it
+// is one.
+func TestClientIDAsAudience(t *testing.T) {
+	w := newWorld(t)
+	connection := w.connection()
+	connection.Audiences = []string{"mandate"}
+	w.connect("acme", "idp", connection)
+	for _, row := range []struct {
+		name   string
+		typ    string
+		claims map[string]any
+		want   bool
+	}{
+		{"an ID token without a nonce", "JWT", nil, false},
+		{"an ID token with one", "JWT", map[string]any{"nonce": "n"}, false},
+		{"an access token by its scope", "JWT", map[string]any{"scope": "openid"}, true},
+		{"an access token by its type", "at+jwt", nil, true},
+	} {
+		claims := with(with(w.claims(), map[string]any{"aud": "mandate"}), row.claims)
+		token := signed(t, jwt.SigningMethodES256, w.key, map[string]any{"kid": "k1", "typ": row.typ}, claims)
+		if _, err := w.bearer(token); (err == nil) != row.want {
+			t.Errorf("%s: %v", row.name, err)
+		}
+	}
 }

@@ -2,8 +2,6 @@ package authn
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"time"
 
@@ -49,7 +47,7 @@ func (a *Authenticator) Federated(ctx context.Context, r *memo.Reading, assertio
 	}
 	p := clientPrincipal(alias.ID, client, "federated")
 	p.Credential = CredentialRef{Type: "federated", ID: rule.Issuer}
-	if err := a.standing(ctx, r, p); err != nil {
+	if err := a.Standing(ctx, r, p); err != nil {
 		return nil, err
 	}
 	return p, p.complete()
@@ -65,12 +63,7 @@ func trustRule(client directory.Client, t jwtOf) *directory.FederatedCredential 
 		if rule.Issuer != t.claim("iss") || rule.Subject != t.claim("sub") || !slices.Contains(audience, rule.Audience) {
 			continue
 		}
-		missing := false
-		for name, value := range rule.Claims {
-			given, isText := t.claims[name].(string)
-			missing = missing || !isText || given != value
-		}
-		if !missing {
+		if t.has(rule.Claims) {
 			return &rule
 		}
 	}
@@ -79,9 +72,8 @@ func trustRule(client directory.Client, t jwtOf) *directory.FederatedCredential 
 
 // useAssertion checks that a verified assertion ends soon, and that it was not used before when it says how to tell.
 func (a *Authenticator) useAssertion(ctx context.Context, t jwtOf) error {
-	leeway := min(a.leeway, maxJWTLeeway)
 	expires, err := t.claims.GetExpirationTime()
-	if err != nil || expires == nil || expires.After(a.now().Add(maxAssertionLifetime+leeway)) {
+	if err != nil || expires == nil || expires.After(a.now().Add(maxAssertionLifetime+a.leeway)) {
 		return &Error{Kind: Invalid, Code: "assertion_too_long", Detail: "the assertion is good for longer than an hour: send one that ends sooner"}
 	}
 	jti, given := t.claims["jti"]
@@ -92,10 +84,5 @@ func (a *Authenticator) useAssertion(ctx context.Context, t jwtOf) error {
 	if !isText || id == "" {
 		return invalid()
 	}
-	sum := sha256.Sum256(memo.Part(memo.Part(nil, t.claim("iss")), id))
-	first, err := a.tenant.UseOnce(ctx, a.store, "assertion-grant", hex.EncodeToString(sum[:]), expires.Add(leeway))
-	if err == nil && !first {
-		err = &Error{Kind: Invalid, Code: "assertion_replayed", Detail: "the assertion was used before: get a new one"}
-	}
-	return err
+	return a.once(ctx, "assertion-grant", t.claim("iss"), id, expires.Add(a.leeway))
 }

@@ -7,46 +7,11 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"math/big"
 
-	"github.com/go-json-experiment/json"
-	"github.com/lestrrat-go/jwx/v3/jwk"
+	"mandate/directory"
 )
-
-// maxRSABits bounds what verifying a signature with somebody else's key can cost.
-const maxRSABits = 8192
-
-// publicKey reads a public key (RFC 7517 §4) and makes its thumbprint (RFC 7638). A private or symmetric key is an error.
-func publicKey(members map[string]any) (key crypto.PublicKey, thumbprint string, err error) {
-	for _, name := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} { // RFC 7518 §6
-		if _, found := members[name]; found {
-			return nil, "", errors.New("is not a public key")
-		}
-	}
-	text, err := json.Marshal(members)
-	if err != nil {
-		return nil, "", fmt.Errorf("encode a key: %w", err)
-	}
-	parsed, err := jwk.ParseKey(text)
-	if err != nil {
-		return nil, "", fmt.Errorf("read a key: %w", err)
-	}
-	raw, err := jwk.PublicRawKeyOf(parsed)
-	if err != nil {
-		return nil, "", fmt.Errorf("read a key: %w", err)
-	}
-	if large, ok := raw.(*rsa.PublicKey); ok && large.N.BitLen() > maxRSABits {
-		return nil, "", fmt.Errorf("is longer than %d bits", maxRSABits)
-	}
-	sum, err := parsed.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return nil, "", fmt.Errorf("hash a key: %w", err)
-	}
-	return raw, base64.RawURLEncoding.EncodeToString(sum), nil
-}
 
 // registeredKey is the one key of a client's set that suits the algorithm and has the kid, if one is named. It is nil when
 // there is none, or more than one.
@@ -60,8 +25,8 @@ func registeredKey(jwks map[string]any, kid, alg string) crypto.PublicKey {
 		if (kid != "" && text("kid") != kid) || (text("use") != "" && text("use") != "sig") || (text("alg") != "" && text("alg") != alg) {
 			continue
 		}
-		key, _, err := publicKey(members)
-		if err != nil || !suits(key, alg) {
+		key, _, err := directory.PublicKey(members)
+		if err != nil || !directory.Suits(key, alg) {
 			continue
 		}
 		if found != nil {

@@ -3,13 +3,18 @@ package authn
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
-// PasswordChecks bounds how many passwords are verified at once and how many wait for it: each costs about 20 ms of a
-// core and 19 MiB, and the decisions of everybody else must not pay for a flood of guesses.
+// restAfterCheck is for how many times as long as a check took its place stays empty. So a place takes a tenth of a core at
+// most, however many passwords come in.
+const restAfterCheck = 9
+
+// PasswordChecks bounds how many passwords are verified at once, how often, and how many wait for it: each costs about
+// 20 ms of a core and 19 MiB, and the decisions of everybody else must not pay for a flood of guesses.
 type PasswordChecks struct {
 	running chan struct{}
 	waiting chan struct{}
@@ -37,7 +42,8 @@ func (c *PasswordChecks) verify(ctx context.Context, password directory.Secret, 
 	case <-ctx.Done():
 		return false, fmt.Errorf("wait to verify a password: %w", ctx.Err())
 	}
-	defer func() { <-c.running }()
+	began := time.Now()
+	defer func() { time.AfterFunc(restAfterCheck*time.Since(began), func() { <-c.running }) }()
 	return directory.PasswordMatches(password, hash)
 }
 
@@ -50,12 +56,12 @@ func (c *PasswordChecks) pretend(ctx context.Context, password directory.Secret)
 }
 
 // wrongPassword is the answer to a password that no user has, whatever the name: after the same time, and as often.
-func (a *Authenticator) wrongPassword(ctx context.Context, username string, password directory.Secret) error {
-	return a.throttle.user(username, func() error { return a.passwords.pretend(ctx, password) })
+func (a *Authenticator) wrongPassword(ctx context.Context, username string, password directory.Secret, address string) error {
+	return a.throttle.password(username, address, func() error { return a.passwords.pretend(ctx, password) })
 }
 
 // password authenticates a user by username and password, in the same time whether the user exists or not.
-func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username string, password directory.Secret) (*Principal, error) {
+func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username string, password directory.Secret, address string) (*Principal, error) {
 	// What is remembered is found by a fast hash of the credential, which would undo the slow one of the password.
 	r.Volatile()
 	alias, known, err := a.tenant.Username(username).Find(ctx, r)
@@ -69,9 +75,9 @@ func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username 
 		}
 	}
 	if secrets.PasswordHash == "" {
-		return nil, a.wrongPassword(ctx, username, password)
+		return nil, a.wrongPassword(ctx, username, password, address)
 	}
-	err = a.throttle.user(username, func() error {
+	err = a.throttle.password(username, address, func() error {
 		ok, err := a.passwords.verify(ctx, password, secrets.PasswordHash)
 		if err == nil && !ok {
 			err = invalid()
@@ -87,15 +93,11 @@ func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username 
 // SignIn authenticates a person who gives username and password at the address, for a session. A *Error of the kind Busy
 // says when to try again.
 func (a *Authenticator) SignIn(ctx context.Context, r *memo.Reading, username string, password directory.Secret, address string) (*Principal, error) {
-	var p *Principal
-	err := a.throttle.address(address, func() (err error) {
-		p, err = a.password(ctx, r, username, password)
-		return err
-	})
+	p, err := a.password(ctx, r, username, password, address)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.standing(ctx, r, p); err != nil {
+	if err := a.Standing(ctx, r, p); err != nil {
 		return nil, err
 	}
 	p.AuthTime = a.now().Unix()

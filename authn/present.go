@@ -42,12 +42,12 @@ func (p Presented) unambiguous() error {
 
 func (p Presented) onlyClients() error {
 	if len(p.Authorization)+len(p.KeyPairs)+len(p.Clients) > 1 || !p.Assertion.IsZero() {
-		return &Error{Kind: Ambiguous, Detail: "the request has more than one credential: send exactly one"}
+		return ambiguous()
 	}
 	return &Error{Kind: Invalid, Detail: "only OAuth clients authenticate here, by the method that they are registered for"}
 }
 
-// appendTo makes everything that was presented a part of the question who it is.
+// appendTo makes everything that was presented a part of the question who it is, except Address.
 func (p Presented) appendTo(question []byte) []byte {
 	for _, flag := range [...]bool{p.Registered, p.Foreign} {
 		question = strconv.AppendBool(question, flag)

@@ -9,7 +9,8 @@ import (
 )
 
 // TestAllThatIsPresentedIsTheQuestion: what is remembered for one request must never be found by another one, so each field
-// of Presented changes the question who it is, and no two do it alike.
+// of Presented changes the question who it is, and no two do it alike. Only Address does not: passwords alone are judged by it, and
+// what rests on one is never remembered.
 func TestAllThatIsPresentedIsTheQuestion(t *testing.T) {
 	secret := directory.NewSecret("x")
 	certificate := func(der string) *x509.Certificate { return &x509.Certificate{Raw: []byte(der)} }
@@ -27,6 +28,9 @@ func TestAllThatIsPresentedIsTheQuestion(t *testing.T) {
 	all := reflect.TypeFor[Presented]()
 	for i := range all.NumField() {
 		field := all.Field(i)
+		if field.Name == "Address" {
+			continue
+		}
 		if len(values[field.Type]) == 0 {
 			t.Fatalf("%s: add values of the type %s to this test", field.Name, field.Type)
 		}

@@ -3,10 +3,6 @@ package authn
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,22 +11,20 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 
 	"mandate/directory"
 )
 
 const (
-	keysFresh  = 15 * time.Minute // after which keys are fetched again
+	keysFresh  = 15 * time.Minute // after which keys are fetched again, while they are used
 	keysGood   = 24 * time.Hour   // for which they are used when that fails
 	fetchPause = 10 * time.Second // after a fetch that failed
-	kidPause   = time.Minute      // between fetches for keys that are not known
+	kidPause   = 10 * time.Second // between fetches for keys that are not known
 
 	maxProviders    = 4096
 	maxProviderKeys = 100
-	maxJWTLeeway    = 60 * time.Second
-	maxJWTBytes     = 32 << 10 // an ID token with many groups is longer than a header may be
+	maxWaiters      = 32 // for one provider
 )
 
 // Providers keeps the configurations and keys of external identity providers (OpenID Connect Discovery 1.0). It asks only
@@ -55,7 +49,8 @@ func NewProviders(o ProviderOptions) *Providers {
 
 // provider is what is known of one issuer.
 type provider struct {
-	issuer string
+	issuer  string
+	waiters chan struct{} // one each for who waits for a fetch
 
 	mu        sync.Mutex
 	fetching  chan struct{} // closed at the end of the fetch in progress; nil when there is none
@@ -98,17 +93,24 @@ func (p *Providers) key(ctx context.Context, issuer, kid, alg string) (crypto.Pu
 // tokens with invented key ids must be able to cause. The error is an *Error or that of the context.
 func (p *Providers) document(ctx context.Context, issuer string, has func(*document) bool) (*document, time.Time, error) {
 	known := p.provider(issuer)
-	waited := false
+	document, until, running, err := known.look(p, has, false)
+	if err != nil || document != nil {
+		return document, until, err
+	}
+	select {
+	case known.waiters <- struct{}{}:
+		defer func() { <-known.waiters }()
+	default:
+		return nil, time.Time{}, providerDown()
+	}
 	for {
-		document, until, running, err := known.look(p, has, waited)
-		if err != nil || document != nil {
-			return document, until, err
-		}
 		select {
 		case <-running:
-			waited = true
 		case <-ctx.Done():
 			return nil, time.Time{}, fmt.Errorf("wait for an identity provider: %w", ctx.Err())
+		}
+		if document, until, running, err = known.look(p, has, true); err != nil || document != nil {
+			return document, until, err
 		}
 	}
 }
@@ -122,7 +124,7 @@ func (p *Providers) provider(issuer string) *provider {
 		if len(p.known) >= maxProviders {
 			p.forgetOne()
 		}
-		known = &provider{issuer: issuer}
+		known = &provider{issuer: issuer, waiters: make(chan struct{}, maxWaiters)}
 		p.known[issuer] = known
 	}
 	known.usedAt = now
@@ -140,7 +142,8 @@ func (p *Providers) forgetOne() {
 	delete(p.known, oldest.issuer)
 }
 
-// look returns what is known when it will do, else the fetch to wait for. Who has waited for one does not begin another.
+// look returns what is known when it will do, else the fetch to wait for. Nobody waits only because what is known should be
+// read again. Who has waited for a fetch does not begin another for a key that was not there.
 func (k *provider) look(p *Providers, has func(*document) bool, waited bool) (*document, time.Time, <-chan struct{}, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -150,20 +153,32 @@ func (k *provider) look(p *Providers, has func(*document) bool, waited bool) (*d
 	switch {
 	case good && !stale:
 		return k.document, k.fetchedAt.Add(keysFresh), nil, nil
-	case good && (k.fetching != nil || now.Before(k.retryAt)):
+	case good:
+		if !now.Before(k.retryAt) {
+			k.begin(p)
+		}
 		return k.document, earliest(now.Add(fetchPause), k.fetchedAt.Add(keysGood)), nil, nil
 	case k.fetching != nil:
-		return nil, time.Time{}, k.fetching, nil
 	case now.Before(k.retryAt):
 		return nil, time.Time{}, nil, providerDown()
-	case !stale && (waited || now.Before(k.kidAt.Add(kidPause))):
+	case !stale && waited:
 		return nil, time.Time{}, nil, invalid()
+	case !stale && now.Before(k.kidAt.Add(kidPause)):
+		return nil, time.Time{}, nil, &Error{Kind: Busy, Code: "provider_unavailable", RetryAfter: k.kidAt.Add(kidPause).Sub(now),
+			Detail: "the key of the token is not known yet, and its identity provider was asked just now: try again in a few seconds"}
 	case !stale:
 		k.kidAt = now
 	}
-	k.fetching = make(chan struct{})
-	go k.fetch(p)
+	k.begin(p)
 	return nil, time.Time{}, k.fetching, nil
+}
+
+// begin begins a fetch unless there is one in progress. The lock must be held.
+func (k *provider) begin(p *Providers) {
+	if k.fetching == nil {
+		k.fetching = make(chan struct{})
+		go k.fetch(p)
+	}
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -243,90 +258,14 @@ func signingKeys(set jwk.Set) []publishedKey {
 
 func (d *document) key(kid, alg string) crypto.PublicKey {
 	for _, key := range d.keys {
-		if key.kid == kid && (key.alg == "" || key.alg == alg) && suits(key.public, alg) {
+		if key.kid == kid && (key.alg == "" || key.alg == alg) && directory.Suits(key.public, alg) {
 			return key.public
 		}
 	}
 	return nil
 }
 
-// suits says whether a key is of the kind that the algorithm takes (RFC 7518 §3, RFC 8037 §3.1).
-func suits(key crypto.PublicKey, alg string) bool {
-	switch key := key.(type) {
-	case *rsa.PublicKey:
-		return (strings.HasPrefix(alg, "RS") || strings.HasPrefix(alg, "PS")) && key.N.BitLen() >= 2048 && key.N.BitLen() <= maxRSABits
-	case *ecdsa.PublicKey:
-		return alg == map[string]string{"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}[key.Params().Name]
-	case ed25519.PublicKey:
-		return alg == "EdDSA"
-	}
-	return false
-}
-
 func providerDown() error {
 	return &Error{Kind: Busy, Code: "provider_unavailable", RetryAfter: fetchPause,
 		Detail: "the identity provider cannot be reached: try again in a few seconds"}
-}
-
-// jwtOf is a JWT of a provider of which nothing is verified yet.
-type jwtOf struct {
-	text   string
-	header map[string]any
-	claims jwt.MapClaims
-}
-
-// readJWT reads a JWT without believing it.
-func readJWT(token directory.Secret) (jwtOf, error) {
-	t := jwtOf{text: token.Expose(), claims: jwt.MapClaims{}}
-	if len(t.text) > maxJWTBytes {
-		return t, invalid()
-	}
-	parsed, _, err := jwt.NewParser(jwt.WithStrictDecoding()).ParseUnverified(t.text, t.claims)
-	if err != nil {
-		return t, invalid()
-	}
-	t.header = parsed.Header
-	return t, nil
-}
-
-func (t jwtOf) claim(name string) string {
-	value, _ := t.claims[name].(string)
-	return value
-}
-
-// typ is the type of the JWT in lower case (RFC 7515 §4.1.9).
-func (t jwtOf) typ() string {
-	typ, _ := t.header["typ"].(string)
-	return strings.TrimPrefix(strings.ToLower(typ), "application/")
-}
-
-// verifyProvided verifies a JWT of the issuer by the one algorithm (RFC 8725 §3.1), and says until when that holds. Of the
-// header only kid selects a key: jku, x5u and jwk are not looked at.
-func (a *Authenticator) verifyProvided(ctx context.Context, t jwtOf, issuer, alg string) (until time.Time, err error) {
-	kid, _ := t.header["kid"].(string)
-	_, critical := t.header["crit"] // RFC 7515 §4.1.11: none is understood
-	if given, _ := t.header["alg"].(string); given != alg || kid == "" || critical {
-		return until, invalid()
-	}
-	key, until, err := a.providers.key(ctx, issuer, kid, alg)
-	if err != nil {
-		return until, err
-	}
-	leeway := min(a.leeway, maxJWTLeeway)
-	claims := jwt.MapClaims{}
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{alg}), jwt.WithIssuer(issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-		jwt.WithLeeway(leeway), jwt.WithTimeFunc(a.now), jwt.WithStrictDecoding())
-	_, err = parser.ParseWithClaims(t.text, claims, func(*jwt.Token) (any, error) { return key, nil })
-	switch {
-	case errors.Is(err, jwt.ErrTokenExpired):
-		// Said only when the signature was good: golang-jwt verifies it before the claims.
-		return until, &Error{Kind: Invalid, Code: "token_expired", Detail: "the token of the identity provider has expired: get a new one"}
-	case err != nil:
-		return until, invalid()
-	}
-	expires, err := claims.GetExpirationTime()
-	if err != nil {
-		return until, invalid()
-	}
-	return earliest(until, expires.Add(leeway)), nil
 }

@@ -178,7 +178,9 @@ func (w *world) connection() directory.Connection {
 
 func (w *world) connect(org, id string, c directory.Connection) {
 	put(w, testTenant.Connection(org, id), c)
-	put(w, directory.Place[directory.Alias]{Path: datastore.TenantID(testTenant).Path(directory.PrivateRoot, "issuers", c.Issuer, org, id)}, directory.Alias{ID: id})
+	for _, audience := range c.Audiences {
+		put(w, testTenant.ProviderConnection(c.Issuer, audience), directory.ConnectionRef{Org: org, ID: id})
+	}
 }
 
 func put[T any](w *world, place directory.Place[T], record T) {
@@ -243,26 +245,104 @@ func TestKeysRotate(t *testing.T) {
 	if err := wantError(second(w.bearer(old)), Invalid, ""); err != nil {
 		t.Errorf("a key that the provider has withdrawn: %v", err)
 	}
+	w.provider.publish(t, map[string]crypto.Signer{"k3": newECKey(t)})
+	w.advance(keysFresh)
+	last := signed(t, jwt.SigningMethodES256, next, map[string]any{"kid": "k2"}, w.claims())
+	if _, err := w.bearer(last); err != nil {
+		t.Errorf("while the keys are fetched again: %v", err)
+	}
+	w.fetched()
+	w.advance(fetchPause)
+	if err := wantError(second(w.bearer(last)), Invalid, ""); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+}
+
+// fetched waits for the end of a fetch that is in progress.
+func (w *world) fetched() {
+	known := w.a.providers.provider(w.provider.URL)
+	known.mu.Lock()
+	running := known.fetching
+	known.mu.Unlock()
+	if running != nil {
+		<-running
+	}
+}
+
+// TestNobodyWaitsForKnownKeys: a provider that hangs holds up neither who has a token of a known key, nor more than a few of
+// those who have not.
+func TestNobodyWaitsForKnownKeys(t *testing.T) {
+	w := newWorld(t)
+	good := w.sign(w.claims())
+	if _, err := w.bearer(good); err != nil {
+		t.Fatal(err)
+	}
+	w.provider.held = make(chan struct{})
+	w.advance(keysFresh)
+	for range 3 {
+		if _, err := w.bearer(good); err != nil { // while the fetch hangs
+			t.Fatal(err)
+		}
+	}
+	errs := make(chan error)
+	for i := range maxWaiters + 10 {
+		go func() {
+			errs <- second(w.bearer(signed(t, jwt.SigningMethodES256, w.key, map[string]any{"kid": fmt.Sprint("invented-", i)}, w.claims())))
+		}()
+	}
+	for range 10 {
+		if err := wantError(<-errs, Busy, "provider_unavailable"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(w.provider.held)
+	for range maxWaiters {
+		if err := wantError(<-errs, Invalid, ""); err != nil {
+			t.Error(err)
+		}
+	}
+	if fetches := w.provider.fetches.Load(); fetches != 2 {
+		t.Errorf("%d fetches, want 2", fetches)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }
 
-// TestGarbageDoesNotReachTheProvider: tokens with invented keys cause one fetch in a minute.
+// TestGarbageDoesNotReachTheProvider: tokens with invented keys cause one fetch in ten seconds, and keep a good one of a new
+// key waiting for no longer. A token that could not be judged is not called wrong.
 func TestGarbageDoesNotReachTheProvider(t *testing.T) {
 	w := newWorld(t)
+	if _, err := w.bearer(w.sign(w.claims())); err != nil {
+		t.Fatal(err)
+	}
+	invented := func(i int) error {
+		return second(w.bearer(signed(t, jwt.SigningMethodES256, w.key, map[string]any{"kid": fmt.Sprint("invented-", i)}, w.claims())))
+	}
+	if err := wantError(invented(0), Invalid, ""); err != nil {
+		t.Fatal(err)
+	}
+	next := newECKey(t)
+	w.provider.publish(t, map[string]crypto.Signer{"k1": w.key, "k2": next})
+	rotated := signed(t, jwt.SigningMethodES256, next, map[string]any{"kid": "k2"}, w.claims())
+	w.advance(time.Second)
 	for i := range 1000 {
-		token := signed(t, jwt.SigningMethodES256, w.key, map[string]any{"kid": fmt.Sprint("invented-", i)}, w.claims())
-		if err := wantError(second(w.bearer(token)), Invalid, ""); err != nil {
+		if err := wantError(invented(i), Busy, "provider_unavailable"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var failed *Error
+	if err := second(w.bearer(rotated)); !errors.As(err, &failed) || failed.Kind != Busy || failed.RetryAfter != kidPause-time.Second {
+		t.Errorf("a new key a second after garbage: %v", err)
 	}
 	if fetches := w.provider.fetches.Load(); fetches > 2 {
 		t.Errorf("1,000 unknown keys caused %d fetches, want at most 2", fetches)
 	}
-	w.advance(kidPause)
-	_, _ = w.bearer(signed(t, jwt.SigningMethodES256, w.key, map[string]any{"kid": "invented"}, w.claims()))
-	if fetches := w.provider.fetches.Load(); fetches > 3 {
-		t.Errorf("a minute later there were %d fetches, want at most 3", fetches)
+	w.advance(failed.RetryAfter)
+	if _, err := w.bearer(rotated); err != nil {
+		t.Errorf("a new key after the pause: %v", err)
+	}
+	if fetches := w.provider.fetches.Load(); fetches != 3 {
+		t.Errorf("after the pause there were %d fetches, want 3", fetches)
 	}
 	other := newIdentityProvider(t)
 	if err := wantError(second(w.bearer(w.sign(with(w.claims(), map[string]any{"iss": other.URL})))), Invalid, ""); err != nil {
@@ -298,6 +378,7 @@ func TestProviderDown(t *testing.T) {
 		{"hours later", 20 * time.Hour, false},
 		{"a day later", 4 * time.Hour, true},
 	} {
+		w.fetched()
 		w.advance(row.after)
 		_, err := w.bearer(w.sign(claims))
 		if row.fails != (err != nil) {
@@ -323,7 +404,7 @@ func TestOneFetchAtATime(t *testing.T) {
 		t.Errorf("a request whose time is up: %v", err)
 	}
 	r.End()
-	errs := make(chan error, 50)
+	errs := make(chan error, maxWaiters)
 	for range cap(errs) {
 		go func() { errs <- second(w.bearer(token)) }()
 	}

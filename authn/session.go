@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"mandate/datastore"
@@ -25,9 +24,12 @@ func (a *Authenticator) BeginSession(ctx context.Context, user *Principal) (dire
 	now := a.now()
 	session := directory.Session{User: user.Subject, AuthTime: user.AuthTime, Methods: user.Methods, CreatedAt: now, ExpiresAt: now.Add(sessionLifetime)}
 	if user.Connection != "" {
-		session.Connection = user.Org + "|" + user.Connection
+		session.Org, session.Connection = user.Org, user.Connection
 	}
 	_, err = a.store.Update(ctx, func(tx datastore.Tx) error {
+		if session.Credential, err = a.CredentialDigest(ctx, tx, User, user.Subject); err != nil {
+			return err
+		}
 		return directory.PutExpiring(ctx, tx, a.tenant.Session(a.master.Hash(secret)), session, session.ExpiresAt)
 	})
 	if err != nil {
@@ -46,15 +48,17 @@ func (a *Authenticator) Session(ctx context.Context, r *memo.Reading, secret dir
 		return nil, err
 	}
 	r.NotAfter(session.ExpiresAt)
+	if digest, err := a.CredentialDigest(ctx, r, User, session.User); err != nil || digest != session.Credential {
+		return nil, err
+	}
 	p := &Principal{
-		Type: User, Subject: session.User, Methods: session.Methods, AuthTime: session.AuthTime,
+		Type: User, Subject: session.User, Org: session.Org, Connection: session.Connection, Methods: session.Methods, AuthTime: session.AuthTime,
 		Credential: CredentialRef{Type: "session", ID: session.User}, Expires: session.ExpiresAt.Unix(),
 	}
-	p.Org, p.Connection, _ = strings.Cut(session.Connection, "|")
 	if _, known, err := a.tenant.User(p.Subject).Find(ctx, r); err != nil || !known {
 		return nil, err // the standing of a connection's user alone needs no record
 	}
-	if err := a.standing(ctx, r, p); err != nil {
+	if err := a.Standing(ctx, r, p); err != nil {
 		if ended := (*Error)(nil); errors.As(err, &ended) {
 			return nil, nil
 		}

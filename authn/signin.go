@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -29,12 +30,16 @@ type SignInState struct {
 	State      string    `json:"state"`
 	Nonce      string    `json:"nonce"`
 	Verifier   string    `json:"verifier"`
+	FreshFrom  time.Time `json:"fresh_from,omitzero"` // the person must prove who it is after that
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
 // ConnectionFor is the connection that signs in who has the email address: the first active one of the organization that
 // owns the domain.
 func (a *Authenticator) ConnectionFor(ctx context.Context, r *memo.Reading, email string) (org, id string, found bool, err error) {
+	if !strings.Contains(email, "@") {
+		return "", "", false, nil
+	}
 	owner, found, err := a.tenant.VerifiedDomain(domainOf(email)).Find(ctx, r)
 	if err != nil || !found {
 		return "", "", false, err
@@ -58,8 +63,8 @@ func domainOf(email string) string {
 }
 
 // BeginSignIn makes the authorization request (OpenID Connect Core §3.1.2.1) with which a connection signs a person in, and
-// what FinishSignIn needs of it.
-func (a *Authenticator) BeginSignIn(ctx context.Context, r *memo.Reading, org, id, redirectURI string) (to string, state SignInState, err error) {
+// what FinishSignIn needs of it. With fresh, a session that the person has at the provider is not enough.
+func (a *Authenticator) BeginSignIn(ctx context.Context, r *memo.Reading, org, id, redirectURI string, fresh bool) (to string, state SignInState, err error) {
 	connection, err := a.activeConnection(ctx, r, org, id)
 	if err != nil {
 		return "", state, err
@@ -70,7 +75,12 @@ func (a *Authenticator) BeginSignIn(ctx context.Context, r *memo.Reading, org, i
 	}
 	state = SignInState{Org: org, Connection: id, State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(),
 		ExpiresAt: a.now().Add(signInLifetime)}
-	return config.AuthCodeURL(state.State, oidc.Nonce(state.Nonce), oauth2.S256ChallengeOption(state.Verifier)), state, nil
+	options := []oauth2.AuthCodeOption{oidc.Nonce(state.Nonce), oauth2.S256ChallengeOption(state.Verifier)}
+	if fresh {
+		state.FreshFrom = a.now()
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	}
+	return config.AuthCodeURL(state.State, options...), state, nil
 }
 
 // FinishSignIn reads the provider's answer at the redirect URI, and returns the user whom it has signed in. That the user may
@@ -105,11 +115,33 @@ func (a *Authenticator) FinishSignIn(ctx context.Context, r *memo.Reading, state
 	if err != nil {
 		return nil, err
 	}
-	p, err := connectedPrincipal(state.Org, state.Connection, connection, t)
+	p, err := connectedPrincipal(directory.ConnectionRef{Org: state.Org, ID: state.Connection}, connection, t)
 	if err != nil {
 		return nil, err
 	}
+	if p.AuthTime, err = a.authTime(t, state.FreshFrom); err != nil {
+		return nil, err
+	}
 	return a.welcome(ctx, p, t)
+}
+
+// authTime is when the person has proved who it is, as the provider says; now when it says nothing, as many do though
+// OpenID Connect Core §2 has them say it when it was asked for. It must not be before freshFrom.
+func (a *Authenticator) authTime(t jwtOf, freshFrom time.Time) (int64, error) {
+	now := a.now()
+	claim, given := t.claims["auth_time"]
+	if !given {
+		return now.Unix(), nil
+	}
+	seconds, ok := claim.(float64)
+	if !ok || seconds < 0 || seconds > float64(now.Add(a.leeway).Unix()) {
+		return 0, invalid()
+	}
+	at := int64(seconds)
+	if !freshFrom.IsZero() && at < freshFrom.Add(-a.leeway).Unix() {
+		return 0, signInRefused("sign_in_not_fresh", "the identity provider did not ask who you are again: sign out there, and begin again")
+	}
+	return min(at, now.Unix()), nil
 }
 
 func signInRefused(code, detail string) error {
@@ -215,16 +247,16 @@ func (a *Authenticator) welcome(ctx context.Context, signedIn *Principal, t jwtO
 		}
 		return nil, fmt.Errorf("record a sign-in: %w", err)
 	}
-	now := a.now()
 	p := &Principal{
 		Type: User, Subject: signedIn.Subject, Org: signedIn.Org, Connection: signedIn.Connection, Methods: signedIn.Methods,
-		AuthTime: now.Unix(), Credential: CredentialRef{Type: externalTokenType, ID: signedIn.Connection},
+		AuthTime: signedIn.AuthTime, Credential: CredentialRef{Type: externalTokenType, ID: signedIn.Connection},
 	}
 	return p, p.complete()
 }
 
 func (a *Authenticator) record(ctx context.Context, tx datastore.Tx, p *Principal, t jwtOf) error {
-	if _, err := a.activeConnection(ctx, tx, p.Org, p.Connection); err != nil {
+	connection, err := a.activeConnection(ctx, tx, p.Org, p.Connection)
+	if err != nil {
 		return err
 	}
 	org, found, err := a.tenant.Org(p.Org).Find(ctx, tx)
@@ -248,8 +280,16 @@ func (a *Authenticator) record(ctx context.Context, tx datastore.Tx, p *Principa
 		now := a.now().UTC()
 		member = directory.Member{Status: directory.Active, JoinedAt: &now}
 	}
-	member.Roles = append([]string{}, p.Roles...)
+	member.Roles = rolesAfter(member.Roles, p.Roles, connection)
 	return a.tenant.PutMember(ctx, tx, p.Org, p.Subject, member)
+}
+
+// rolesAfter are a member's roles after a sign-in: those that the connection can give are what the provider says now, the others
+// stay as somebody has given them.
+func rolesAfter(before, said []string, connection directory.Connection) []string {
+	given := slices.AppendSeq(slices.Clone(said), maps.Values(connection.RoleMapping))
+	kept := slices.DeleteFunc(slices.Clone(before), func(role string) bool { return slices.Contains(given, role) })
+	return append(append([]string{}, kept...), said...)
 }
 
 func (a *Authenticator) recordUser(ctx context.Context, tx datastore.Tx, p *Principal, t jwtOf) error {

@@ -19,11 +19,11 @@ import (
 const callback = "https://mandate.example/login/callback"
 
 // begun begins a sign-in with acme's connection, and returns the provider's answer to it as well.
-func (w *world) begun() (SignInState, url.Values) {
+func (w *world) begun(fresh bool) (SignInState, url.Values) {
 	w.t.Helper()
 	r := w.memory.Begin()
 	defer r.End()
-	to, state, err := w.a.BeginSignIn(w.t.Context(), r, "acme", "acme-idp", callback)
+	to, state, err := w.a.BeginSignIn(w.t.Context(), r, "acme", "acme-idp", callback, fresh)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -35,6 +35,9 @@ func (w *world) begun() (SignInState, url.Values) {
 	sum := sha256.Sum256([]byte(state.Verifier))
 	want := url.Values{"response_type": {"code"}, "client_id": {"mandate"}, "redirect_uri": {callback}, "scope": {"openid profile email"}, "state": {state.State},
 		"nonce": {state.Nonce}, "code_challenge": {base64.RawURLEncoding.EncodeToString(sum[:])}, "code_challenge_method": {"S256"}}
+	if fresh {
+		want["prompt"], want["max_age"] = []string{"login"}, []string{"0"}
+	}
 	if !strings.HasPrefix(to, w.provider.URL+"/authorize?") || q.Encode() != want.Encode() {
 		w.t.Errorf("the request is %s, want %v", to, want)
 	}
@@ -67,11 +70,15 @@ func TestSignInThroughAConnection(t *testing.T) {
 	put(w, testTenant.VerifiedDomain("acme.example"), directory.Alias{ID: "acme"})
 	r := w.memory.Begin()
 	org, id, found, err := w.a.ConnectionFor(t.Context(), r, "bob@ACME.example")
-	_, _, foundOther, otherErr := w.a.ConnectionFor(t.Context(), r, "bob@globex.example")
-	r.End()
-	if err != nil || otherErr != nil || org != "acme" || id != "acme-idp" || !found || foundOther {
-		t.Fatalf("the connection for bob is %s %s %v, %v; for another domain %v, %v", org, id, found, err, foundOther, otherErr)
+	if err != nil || org != "acme" || id != "acme-idp" || !found {
+		t.Errorf("the connection for bob is %s %s %v, %v", org, id, found, err)
 	}
+	for _, username := range []string{"bob@globex.example", "acme.example", "bob"} {
+		if _, _, found, err := w.a.ConnectionFor(t.Context(), r, username); err != nil || found {
+			t.Errorf("%s is sent to a provider, %v", username, err)
+		}
+	}
+	r.End()
 
 	sealed, err := w.master.Seal([]byte("client secret"), directory.SealedFor("acme", "acme-idp"))
 	if err != nil {
@@ -93,7 +100,7 @@ func TestSignInThroughAConnection(t *testing.T) {
 		if row.secret {
 			put(w, testTenant.ConnectionSecret("acme", "acme-idp"), directory.SealedSecret{Sealed: sealed})
 		}
-		state, answer := w.begun()
+		state, answer := w.begun(false)
 		seen := w.tokenEndpoint(state, nil, row.claims)
 		p, err := w.finish(state, answer)
 		if err != nil {
@@ -194,7 +201,7 @@ func TestSignInIsRefused(t *testing.T) {
 			if row.metadata != nil {
 				w.provider.metadata = row.metadata
 			}
-			state, answer := w.begun()
+			state, answer := w.begun(false)
 			w.tokenEndpoint(state, row.header, row.claims)
 			if row.change != nil {
 				row.change(w, &state, answer)
@@ -214,10 +221,80 @@ func TestSignInIsRefused(t *testing.T) {
 	}
 }
 
+// TestWhenThePersonSignedIn: the provider says when it was (OpenID Connect Core §2), and is asked to make it now where that is
+// wanted (§3.1.2.1).
+func TestWhenThePersonSignedIn(t *testing.T) {
+	w := newWorld(t)
+	for _, row := range []struct {
+		name  string
+		fresh bool
+		ago   any // seconds before the sign-in begins; nil when the provider does not say
+		want  bool
+	}{
+		{"not said", false, nil, true},
+		{"not said though it was asked for", true, nil, true},
+		{"hours ago", false, int64(7200), true},
+		{"hours ago, though asked to do it again", true, int64(7200), false},
+		{"just before, by a clock that is behind", true, int64(20), true},
+		{"now", true, int64(0), true},
+		{"by a clock that is ahead", true, int64(-20), true},
+		{"in the future", false, int64(-60), false},
+		{"before all time", false, w.now().Unix() + 1, false},
+	} {
+		state, answer := w.begun(row.fresh)
+		claims, want := map[string]any{}, w.now().Unix()
+		if ago, said := row.ago.(int64); said {
+			claims["auth_time"], want = w.now().Unix()-ago, w.now().Unix()-max(ago, 0)
+		}
+		w.tokenEndpoint(state, nil, claims)
+		p, err := w.finish(state, answer)
+		if (err == nil) != row.want || (row.want && p.AuthTime != want) {
+			t.Errorf("%s: %+v, %v", row.name, p, err)
+		}
+	}
+	state, answer := w.begun(false)
+	w.tokenEndpoint(state, nil, map[string]any{"auth_time": "now"})
+	if err := wantError(second(w.finish(state, answer)), Invalid, ""); err != nil {
+		t.Errorf("a time that is a text: %v", err)
+	}
+}
+
+// TestRolesAfterASignIn: the provider has the say about the roles that its groups are mapped to, the organization about others.
+func TestRolesAfterASignIn(t *testing.T) {
+	const bob = "acme|acme-idp|bob"
+	for _, row := range []struct {
+		name         string
+		before, want []string
+		groups       any
+	}{
+		{"a role of the provider is added", []string{"billing"}, []string{"billing", "viewer"}, "staff"},
+		{"one that it does not name any more is taken", []string{"admin", "billing"}, []string{"billing", "viewer"}, "staff"},
+		{"all of its own", []string{"admin", "viewer"}, []string{}, nil},
+		{"it has them already", []string{"viewer"}, []string{"viewer"}, "staff"},
+	} {
+		w := newWorld(t)
+		put(w, testTenant.Member("acme", bob), directory.Member{Status: directory.Active, Roles: row.before})
+		state, answer := w.begun(false)
+		w.tokenEndpoint(state, nil, map[string]any{"groups": row.groups})
+		if _, err := w.finish(state, answer); err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		view, err := w.store.View(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		member, _, err := testTenant.Member("acme", bob).Find(t.Context(), view)
+		view.Close()
+		if err != nil || !slices.Equal(member.Roles, row.want) || member.Roles == nil {
+			t.Errorf("%s: %v, want %v, %v", row.name, member.Roles, row.want, err)
+		}
+	}
+}
+
 // TestSignInNamesTheIssuer: the issuer of the answer may be there (RFC 9207 §2), and an endpoint without TLS is not used.
 func TestSignInNamesTheIssuer(t *testing.T) {
 	w := newWorld(t)
-	state, answer := w.begun()
+	state, answer := w.begun(false)
 	w.tokenEndpoint(state, nil, nil)
 	answer.Set("iss", w.provider.URL)
 	if _, err := w.finish(state, answer); err != nil {
@@ -227,7 +304,7 @@ func TestSignInNamesTheIssuer(t *testing.T) {
 		w := newWorld(t)
 		w.provider.metadata = map[string]any{name: "http://idp.acme.example/"}
 		r := w.memory.Begin()
-		_, _, err := w.a.BeginSignIn(t.Context(), r, "acme", "acme-idp", callback)
+		_, _, err := w.a.BeginSignIn(t.Context(), r, "acme", "acme-idp", callback, false)
 		r.End()
 		if err := wantError(err, Busy, "provider_unavailable"); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -9,15 +9,10 @@ import (
 	"mandate/directory"
 )
 
-// Standing checks that all a principal rests on is active now: for one that was not made by Authenticate at this instant,
-// such as the subject of a grant that was given earlier. A failure is an *Error of the kind Inactive.
+// Standing checks that all a principal rests on is active now. Authenticate has done so; whoever makes a principal of what was
+// proved earlier, such as the subject of a grant, must do it. It says what is wrong, for who is told has proved to hold the
+// credential: by an *Error of the kind Inactive or VendorRefused.
 func (a *Authenticator) Standing(ctx context.Context, r *memo.Reading, p *Principal) error {
-	return a.standing(ctx, r, p)
-}
-
-// standing checks, at every use, that all a principal rests on is active now. The caller has proved to hold the
-// credential, so it is told what is wrong.
-func (a *Authenticator) standing(ctx context.Context, r *memo.Reading, p *Principal) error {
 	check := map[PrincipalType]func(context.Context, *memo.Reading, *Principal) error{
 		User: a.userStanding, Client: a.clientStanding, APIKey: a.keyStanding, Vendor: a.vendorStanding,
 	}[p.Type]

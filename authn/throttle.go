@@ -19,20 +19,20 @@ const (
 	addressPause    = 6 * time.Second
 )
 
-// Throttle slows the guessing of passwords down, by user name and by address. Its memory is fixed: names and addresses share
+// throttle slows the guessing of passwords down, by user name and by address. Its memory is fixed: names and addresses share
 // counters by a hash that nobody outside can compute. Those who share one with a name that is being guessed must wait too,
 // which is rare: guessing is bounded by PasswordChecks, and fills a few in a hundred counters at most. Guesses that are being
 // checked at the same time are counted when they have failed: as many more as PasswordChecks let in, which lengthens the wait.
-type Throttle struct {
+type throttle struct {
 	now       func() time.Time
 	seed      maphash.Seed
 	users     counters
 	addresses counters
 }
 
-// NewThrottle makes a Throttle that has counted nothing.
-func NewThrottle(now func() time.Time) *Throttle {
-	return &Throttle{now: now, seed: maphash.MakeSeed(),
+// newThrottle makes a throttle that has counted nothing.
+func newThrottle(now func() time.Time) *throttle {
+	return &throttle{now: now, seed: maphash.MakeSeed(),
 		users:     counters{allowed: userFailures, pause: userPause, empty: make([]atomic.Int64, throttleCounters)},
 		addresses: counters{allowed: addressFailures, pause: addressPause, empty: make([]atomic.Int64, throttleCounters)}}
 }
@@ -44,14 +44,23 @@ type counters struct {
 	empty   []atomic.Int64 // when each is empty again, in nanoseconds since 1970
 }
 
+// password checks a password for the user name that comes from the address, if that is known.
+func (t *throttle) password(username, address string, check func() error) error {
+	byName := func() error { return t.user(username, check) }
+	if address == "" {
+		return byName()
+	}
+	return t.address(address, byName)
+}
+
 // user checks a password for the user name, unless it must wait.
-func (t *Throttle) user(name string, check func() error) error {
+func (t *throttle) user(name string, check func() error) error {
 	return t.attempt(&t.users, name, check)
 }
 
 // address likewise checks one that comes from the address. Of an IPv6 address the network counts, all of which one
 // subscriber has.
-func (t *Throttle) address(from string, check func() error) error {
+func (t *throttle) address(from string, check func() error) error {
 	if addr, err := netip.ParseAddr(from); err == nil {
 		if addr = addr.Unmap(); addr.Is6() {
 			network, _ := addr.WithZone("").Prefix(64)
@@ -62,7 +71,7 @@ func (t *Throttle) address(from string, check func() error) error {
 	return t.attempt(&t.addresses, from, check)
 }
 
-func (t *Throttle) attempt(c *counters, key string, check func() error) error {
+func (t *throttle) attempt(c *counters, key string, check func() error) error {
 	counter := &c.empty[maphash.String(t.seed, key)%throttleCounters]
 	if wait := c.wait(counter, t.now()); wait > 0 {
 		return &Error{Kind: Busy, RetryAfter: wait, Detail: "too many sign-ins have failed: wait before you try again"}

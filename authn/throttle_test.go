@@ -15,7 +15,7 @@ import (
 func TestThrottle(t *testing.T) {
 	time0 := &clock{}
 	time0.at.Store(time.Now().UnixNano())
-	throttle := NewThrottle(time0.now)
+	throttle := newThrottle(time0.now)
 	fail := func() error { return invalid() }
 	for _, row := range []struct {
 		name    string
@@ -53,6 +53,11 @@ func TestThrottle(t *testing.T) {
 	if err := wantError(throttle.address("2001:db8:1:2:ffff::9", fail), Busy, ""); err != nil {
 		t.Errorf("another address of the same network: %v", err)
 	}
+	for i := range 2 * addressFailures {
+		if err := wantError(throttle.password(fmt.Sprint("user", i), "", fail), Invalid, ""); err != nil {
+			t.Errorf("an address that is not known: %v", err)
+		}
+	}
 	for _, other := range []string{"203.0.113.8", "2001:db8:1:3::1"} {
 		if err := wantError(throttle.address(other, fail), Invalid, ""); err != nil {
 			t.Errorf("%s: %v", other, err)
@@ -83,10 +88,11 @@ clients: [{id: sync, secret: right-secret}]
 		}
 		return err
 	}
-	basic := func(name, password, _ string) error {
+	basic := func(name, password, address string) error {
 		r := w.memory.Begin()
 		defer r.End()
-		_, err := w.a.Authenticate(t.Context(), r, Presented{Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}})
+		_, err := w.a.Authenticate(t.Context(), r, Presented{Address: address,
+			Authorization: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}})
 		return err
 	}
 	for i, row := range []struct {
@@ -124,12 +130,14 @@ clients: [{id: sync, secret: right-secret}]
 	if err := signIn("alice", "correct horse", "203.0.113.99"); err != nil {
 		t.Errorf("after the pause: %v", err)
 	}
-	for i := range addressFailures {
-		if err := wantError(signIn(fmt.Sprint("guess", i), "wrong", "198.51.100.1"), Invalid, ""); err != nil {
-			t.Fatal(err)
+	for address, try := range map[string]func(name, password, address string) error{"198.51.100.1": signIn, "198.51.100.2": basic} {
+		for i := range addressFailures {
+			if err := wantError(try(fmt.Sprint("guess", address, i), "wrong", address), Invalid, ""); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if err := wantError(signIn("alice", "correct horse", "198.51.100.1"), Busy, ""); err != nil {
-		t.Errorf("an address that has guessed many names: %v", err)
+		if err := wantError(try("alice", "correct horse", address), Busy, ""); err != nil {
+			t.Errorf("an address that has guessed many names: %v", err)
+		}
 	}
 }

@@ -64,7 +64,14 @@ func (c *checker) report(field, format string, args ...any) {
 // index remembers the ids of the file, and reports bad ones and those given twice.
 func (c *checker) index() {
 	add := func(collection, id, field string) {
-		c.id(field, id)
+		switch collection {
+		case "orgs", "clients", "apikeys":
+			c.barless(field, id)
+		case "users":
+			c.userID(field, id)
+		default:
+			c.id(field, id)
+		}
 		if c.ids[collection] == nil {
 			c.ids[collection] = map[string]bool{}
 		}
@@ -207,6 +214,32 @@ func (c *checker) id(field, id string) {
 	case strings.TrimSpace(id) != id || !printableASCII(id):
 		c.report(field, "may have printable ASCII characters only, and no space at either end")
 	}
+}
+
+// barless checks an id that may not look like that of a user of a connection: organization|connection|subject.
+func (c *checker) barless(field, id string) {
+	c.id(field, id)
+	if strings.Contains(id, "|") {
+		c.report(field, "has a |, which is for ids of users whom a connection vouches for")
+	}
+}
+
+// userID checks the id of a user. Only one whom a connection vouches for has the form of those.
+func (c *checker) userID(field, id string) {
+	parts := strings.SplitN(id, "|", 3)
+	if len(parts) == 3 && parts[2] != "" && c.connected(parts[0], parts[1]) {
+		c.id(field, id)
+		return
+	}
+	c.barless(field, id)
+}
+
+// connected says whether the organization has the connection, in the file or in the store.
+func (c *checker) connected(org, connection string) bool {
+	if entry := c.orgs[org]; entry != nil && slices.ContainsFunc(entry.Connections, func(e ConnectionEntry) bool { return e.ID == connection }) {
+		return true
+	}
+	return c.stored(c.tenant.Connection(org, connection).Path)
 }
 
 // printableASCII keeps look-alike ids of other scripts out, and what could break a header or a line of a log.

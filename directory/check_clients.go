@@ -1,6 +1,10 @@
 package directory
 
 import (
+	"crypto"
+	"crypto/x509"
+	"encoding/base64"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,7 +23,7 @@ func (c *checker) checkClients(master *MasterKey) {
 		c.text(here+".name", client.Name)
 		c.oneOf(here+".kind", client.Kind, "service", "web", "native", "spa")
 		c.oneOf(here+".party", client.Party, "first", "third")
-		c.oneOf(here+".id_token_signed_response_alg", client.IDTokenSignedResponseAlg, signingAlgorithms()...)
+		c.oneOf(here+".id_token_signed_response_alg", client.IDTokenSignedResponseAlg, SigningAlgorithms()...)
 		c.status(here+".status", client.Status, Active, Disabled)
 		c.known("orgs", client.Org, here+".org")
 		for j, org := range client.Orgs {
@@ -86,6 +90,9 @@ func (c *checker) clientAuthentication(here string, client *ClientEntry) {
 		}
 	}
 	c.text(here+".tls_client_auth_subject_dn", client.TLSClientAuthSubjectDN)
+	if _, ok := ParseDN(client.TLSClientAuthSubjectDN); !ok && client.TLSClientAuthSubjectDN != "" {
+		c.report(here+".tls_client_auth_subject_dn", "must be a distinguished name such as CN=billing,O=Acme,C=DE (RFC 4514), without values in hexadecimal")
+	}
 	if client.JWKS != nil {
 		c.jwks(here+".jwks", client.JWKS, method == "self_signed_tls_client_auth")
 	}
@@ -98,21 +105,70 @@ func (c *checker) jwks(field string, jwks map[string]any, certificates bool) {
 		c.report(field+".keys", "must be a list of 1 to %d keys", maxRules)
 		return
 	}
+	kids := map[string]int{}
 	for i, k := range keys {
 		here := item(field+".keys", i)
 		key, _ := k.(map[string]any)
 		if kty, _ := key["kty"].(string); kty == "" {
 			c.report(here+".kty", "is missing")
+			continue
 		}
-		for _, member := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} { // RFC 7518 §6
-			if _, found := key[member]; found {
-				c.report(here+"."+member, "is a part of a secret key: only public keys may leave the client")
+		if name := secretMember(key); name != "" {
+			c.report(here+"."+name, "is a part of a secret key: only public keys may leave the client")
+			continue
+		}
+		if kid, _ := key["kid"].(string); kid != "" {
+			if former, twice := kids[kid]; twice {
+				c.report(here+".kid", "is that of keys[%d] already", former)
 			}
+			kids[kid] = i
 		}
-		if chain, _ := key["x5c"].([]any); certificates && len(chain) == 0 {
-			c.report(here+".x5c", "is missing: self_signed_tls_client_auth needs it")
+		c.publicKey(here, key, certificates)
+	}
+}
+
+// publicKey checks that the key can be used: for signatures unless it says otherwise, and as its certificate has it.
+func (c *checker) publicKey(here string, key map[string]any, certificate bool) {
+	chain, given := key["x5c"]
+	if certificate && !given {
+		c.report(here+".x5c", "is missing: self_signed_tls_client_auth needs it")
+	}
+	members := maps.Clone(key)
+	delete(members, "x5c") // read here, so that what is wrong is told apart
+	public, _, err := PublicKey(members)
+	if err != nil {
+		c.report(here, "cannot be read: its kty is not known, a member of it is missing or wrong, or it is an RSA key of less than %d bits", minRSABits)
+		return
+	}
+	use, _ := key["use"].(string)
+	suits := func(alg string) bool { return Suits(public, alg) }
+	if (use == "" || use == "sig") && !slices.ContainsFunc(AcceptedAlgorithms(), suits) {
+		c.report(here, "is for none of %s, where RSA keys have at most %d bits", strings.Join(AcceptedAlgorithms(), ", "), maxRSABits)
+	}
+	if given && !certifies(chain, public) {
+		c.report(here+".x5c", "must be a list of certificates in base64 DER, the first with this very key (RFC 7517 §4.7)")
+	}
+}
+
+// certifies says whether the x5c of a key is a chain of certificates of which the first has the key.
+func certifies(x5c any, key crypto.PublicKey) bool {
+	chain, _ := x5c.([]any)
+	for i, entry := range chain {
+		text, _ := entry.(string)
+		der, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return false
+		}
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return false
+		}
+		own, ok := key.(interface{ Equal(crypto.PublicKey) bool })
+		if i == 0 && (!ok || !own.Equal(certificate.PublicKey)) {
+			return false
 		}
 	}
+	return len(chain) > 0
 }
 
 func (c *checker) clientSecrets(here string, client *ClientEntry, master *MasterKey) {
@@ -162,7 +218,7 @@ func (c *checker) federated(field string, client *ClientEntry, pairs map[[2]stri
 			}
 			c.text(here+"."+part.name, part.value)
 		}
-		c.oneOf(here+".algorithm", rule.Algorithm, providerAlgorithms()...)
+		c.oneOf(here+".algorithm", rule.Algorithm, AcceptedAlgorithms()...)
 		pair := [2]string{rule.Issuer, rule.Subject}
 		former, taken := pairs[pair]
 		if !taken {
@@ -187,9 +243,3 @@ func (c *checker) clientVendor(id string) (vendor string, found bool) {
 func usesSecret(method string) bool {
 	return method == "" || method == "client_secret_basic" || method == "client_secret_post"
 }
-
-// signingAlgorithms are those of Mandate's own tokens.
-func signingAlgorithms() []string { return []string{"RS256", "ES256", "PS256", "EdDSA"} }
-
-// providerAlgorithms are those that tokens of others may be signed with.
-func providerAlgorithms() []string { return []string{"RS256", "PS256", "ES256", "ES384", "EdDSA"} }

@@ -18,6 +18,7 @@ func (c *checker) roles(field string, roles map[string]RoleEntry) {
 func (c *checker) checkOrgs() {
 	c.roles("roles", c.file.Roles)
 	domains := map[string]string{}
+	pairs := map[[2]string]ConnectionRef{} // issuer and audience to the connection that has them
 	for i := range c.file.Orgs {
 		org := &c.file.Orgs[i]
 		here := item("orgs", i)
@@ -49,7 +50,7 @@ func (c *checker) checkOrgs() {
 		}
 		connections := map[string]bool{}
 		for j := range org.Connections {
-			c.connection(item(here+".connections", j), org.ID, &org.Connections[j], connections)
+			c.connection(item(here+".connections", j), org.ID, &org.Connections[j], connections, pairs)
 		}
 	}
 }
@@ -75,17 +76,45 @@ func (c *checker) domain(field, org string, d DomainEntry, verified map[string]s
 	verified[d.Domain] = org
 }
 
-func (c *checker) connection(field, org string, connection *ConnectionEntry, ids map[string]bool) {
-	c.id(field+".id", connection.ID)
+// connection checks a connection of the organization. Ids are those before it in the organization, pairs those in the file.
+func (c *checker) connection(field, org string, connection *ConnectionEntry, ids map[string]bool, pairs map[[2]string]ConnectionRef) {
+	c.barless(field+".id", connection.ID)
 	if ids[connection.ID] && connection.ID != "" {
 		c.report(field+".id", "%q is there twice", connection.ID)
 	}
 	ids[connection.ID] = true
 	c.issuer(field+".issuer", connection.Issuer)
 	c.status(field+".status", connection.Status, Active, Disabled)
-	c.oneOf(field+".algorithm", connection.Algorithm, providerAlgorithms()...)
+	c.oneOf(field+".algorithm", connection.Algorithm, AcceptedAlgorithms()...)
 	if len(connection.Audiences) == 0 {
 		c.report(field+".audiences", "is missing: without one, tokens that the provider made for others would count")
+	}
+	if len(connection.Audiences) > maxRules {
+		c.report(field+".audiences", "has more than %d entries", maxRules)
+	}
+	here := ConnectionRef{org, connection.ID}
+	for i, audience := range connection.Audiences {
+		c.text(item(field+".audiences", i), audience)
+		if audience == "" {
+			c.report(item(field+".audiences", i), "is empty")
+		}
+		pair := [2]string{connection.Issuer, audience}
+		former, taken := pairs[pair]
+		if !taken {
+			var err error
+			former, taken, err = c.tenant.ProviderConnection(connection.Issuer, audience).Find(c.ctx, c.store)
+			c.keep(err)
+		}
+		if taken && former != here {
+			c.report(item(field+".audiences", i), "%q of this issuer is already an audience of connection %q of %q", audience, former.ID, former.Org)
+		}
+		pairs[pair] = here
+	}
+	for _, name := range slices.Sorted(maps.Keys(connection.Claims)) {
+		c.text(field+".claims."+name, connection.Claims[name])
+	}
+	if len(connection.Claims) > maxRules {
+		c.report(field+".claims", "has more than %d entries", maxRules)
 	}
 	if connection.ClientID == "" {
 		c.report(field+".client_id", "is missing")
@@ -102,8 +131,8 @@ func (c *checker) checkPeople() {
 	for i := range c.file.Users {
 		u := &c.file.Users[i]
 		here := item("users", i)
-		if u.Username != "" {
-			c.id(here+".username", u.Username)
+		if u.Username != "" && u.Username != u.ID {
+			c.barless(here+".username", u.Username)
 		}
 		if strings.Contains(cmp.Or(u.Username, u.ID), ":") && (!u.Password.IsZero() || u.PasswordHash != "") {
 			c.report(here+".username", "has a colon, so the user could never sign in with a password (RFC 7617 §2)")
@@ -233,7 +262,7 @@ func (c *checker) checkRest() {
 		c.absoluteURI(here+".audience", api.Audience)
 		c.scopes(here+".scopes", api.Scopes)
 		c.lifetime(here+".token_lifetime", api.TokenLifetime)
-		c.oneOf(here+".signing_alg", api.SigningAlg, signingAlgorithms()...)
+		c.oneOf(here+".signing_alg", api.SigningAlg, SigningAlgorithms()...)
 		if former, ok := audiences[api.Audience]; ok {
 			c.report(here+".audience", "is already the audience of %q", former)
 		}
@@ -249,6 +278,7 @@ func (c *checker) checkRest() {
 		c.known("users", consent.User, here+".user")
 		c.known("clients", consent.Client, here+".client")
 		c.known("orgs", consent.Org, here+".org")
+		c.absoluteURI(here+".audience", consent.Audience)
 		c.scopes(here+".scopes", consent.Scopes)
 	}
 	for i, relation := range c.file.Relations {

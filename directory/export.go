@@ -104,7 +104,7 @@ func (x *exporter) org(id string) error {
 	}
 	err = each(x.ctx, x.r, x.prefix("orgs", id, "connections"), func(at []string, c Connection) error {
 		entry.Connections = append(entry.Connections, ConnectionEntry{ID: at[3], Issuer: c.Issuer, Status: c.Status,
-			ClientID: c.ClientID, Audiences: c.Audiences, Algorithm: c.Algorithm, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
+			ClientID: c.ClientID, Audiences: c.Audiences, Algorithm: c.Algorithm, Claims: c.Claims, RoleClaim: c.RoleClaim, RoleMapping: c.RoleMapping})
 		return nil
 	})
 	if err != nil {
@@ -164,7 +164,10 @@ func (x *exporter) vendors() error {
 func (x *exporter) consents() error {
 	return each(x.ctx, x.r, x.prefix("consents"), func(at []string, c Consent) error {
 		for _, org := range slices.Sorted(maps.Keys(c.Orgs)) {
-			x.file.Consents = append(x.file.Consents, ConsentEntry{User: at[1], Client: at[2], Scopes: c.Orgs[org].Scopes, Org: org})
+			for _, audience := range slices.Sorted(maps.Keys(c.Orgs[org].Scopes)) {
+				x.file.Consents = append(x.file.Consents, ConsentEntry{User: at[1], Client: at[2], Audience: audience,
+					Scopes: c.Orgs[org].Scopes[audience], Org: org})
+			}
 		}
 		return nil
 	})

@@ -81,6 +81,7 @@ type ConnectionEntry struct {
 	ClientSecret Secret            `yaml:"client_secret,omitempty"`
 	Audiences    []string          `yaml:"audiences"`
 	Algorithm    string            `yaml:"algorithm,omitempty"`
+	Claims       map[string]string `yaml:"claims,omitempty"`
 	RoleClaim    string            `yaml:"role_claim,omitempty"`
 	RoleMapping  map[string]string `yaml:"role_mapping,omitempty"`
 }
@@ -168,10 +169,11 @@ type IntegrationEntry struct {
 }
 
 type ConsentEntry struct {
-	User   string   `yaml:"user"`
-	Client string   `yaml:"client"`
-	Scopes []string `yaml:"scopes"`
-	Org    string   `yaml:"org,omitempty"`
+	User     string   `yaml:"user"`
+	Client   string   `yaml:"client"`
+	Audience string   `yaml:"audience"` // of the API, or the issuer
+	Scopes   []string `yaml:"scopes"`
+	Org      string   `yaml:"org,omitempty"`
 }
 
 // RelationEntry is a tuple; resource and subject are written type:id.

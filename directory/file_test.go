@@ -1,7 +1,14 @@
 package directory_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"errors"
+	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 
@@ -12,8 +19,12 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 	const (
 		redirect = "must be an https URI, an http one of 127.0.0.1, [::1] or localhost, or for native clients one of a " +
 			"private-use scheme such as com.example.app:/callback; without user, fragment and wildcard"
-		issuer = "must be an https URL without a query or a fragment, such as https://idp.example"
+		unreadable   = "line 1: clients[0].jwks.keys[0]: cannot be read: its kty is not known, a member of it is missing or wrong, or it is an RSA key of less than 2048 bits"
+		certificates = "line 1: clients[0].jwks.keys[0].x5c: must be a list of certificates in base64 DER, the first with this very key (RFC 7517 §4.7)"
+		bar          = "has a |, which is for ids of users whom a connection vouches for"
+		issuer       = "must be an https URL without a query or a fragment, such as https://idp.example"
 	)
+	_, certificate, _ := strings.Cut(strings.TrimSuffix(certifiedKey(t), "]}"), "x5c: [")
 	for _, row := range []struct{ name, text, want string }{
 		{"unknown key", "users:\n  - {id: alice, usrname: a}", `line 2: unknown key "usrname"`},
 		{"unknown top-level key", "people: []", `line 1: unknown key "people"`},
@@ -62,8 +73,8 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 		{"lifetime", "apis: [{id: a, audience: \"https://a.example\", token_lifetime: 48h}]", "line 1: apis[0].token_lifetime: must be between 1s and 24h"},
 		{"relation without a type", "relations: [{resource: plan, relation: owner, subject: \"user:a\"}]", "line 1: relations[0].resource: must be written type:id, such as document:plan"},
 		{"client that is no switch", "clients: [{id: c, dpop_bound_access_tokens: 1}]", "line 1: int cannot be used as true or false here"},
-		{"signing algorithm of an API", "apis: [{id: a, audience: \"https://a.example\", signing_alg: HS256}]", `line 1: apis[0].signing_alg: is "HS256", must be one of RS256, ES256, PS256, EdDSA`},
-		{"algorithm none of ID tokens", "clients: [{id: c, id_token_signed_response_alg: none}]", `line 1: clients[0].id_token_signed_response_alg: is "none", must be one of RS256, ES256, PS256, EdDSA`},
+		{"signing algorithm of an API", "apis: [{id: a, audience: \"https://a.example\", signing_alg: HS256}]", `line 1: apis[0].signing_alg: is "HS256", must be one of ES256, EdDSA, PS256, RS256`},
+		{"algorithm none of ID tokens", "clients: [{id: c, id_token_signed_response_alg: none}]", `line 1: clients[0].id_token_signed_response_alg: is "none", must be one of ES256, EdDSA, PS256, RS256`},
 		{"vendor of a client", "clients: [{id: c, vendor: v}]", `line 1: clients[0].vendor: there is no vendor "v", neither in this file nor in the store`},
 		{"three secrets", "clients: [{id: c, secrets: [x, y, z]}]", "line 1: clients[0].secrets: has more than the new one and the old one"},
 		{"three hashes", "clients: [{id: c, secret_hashes: [x, y, z]}]", "line 1: clients[0].secret_hashes: has more than the new one and the old one"},
@@ -92,17 +103,34 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 		{"key that is none", "clients: [{id: c, jwks: {keys: [x]}}]", "line 1: clients[0].jwks.keys[0].kty: is missing"},
 		{"RFC 7517 §9.3 private key", "clients:\n  - id: c\n    jwks:\n      keys:\n        - kty: EC\n          d: AA", "line 6: clients[0].jwks.keys[0].d: is a part of a secret key: only public keys may leave the client"},
 		{"RFC 7517 §9.3 symmetric key", "clients: [{id: c, jwks: {keys: [{kty: oct, k: AA}]}}]", "line 1: clients[0].jwks.keys[0].k: is a part of a secret key: only public keys may leave the client"},
+		{"key of no known kind", "clients: [{id: c, jwks: {keys: [{kty: new}]}}]", unreadable},
+		{"RFC 7518 §6.2.1 key that lacks a member", "clients: [{id: c, jwks: {keys: [{kty: EC, crv: P-256, x: AA}]}}]", unreadable},
+		{"RFC 7518 §3.3 short RSA key", "clients: [{id: c, jwks: {keys: [{kty: RSA, e: AQAB, n: " + strings.Repeat("_", 168) + "}]}}]", unreadable},
+		{"long RSA key", "clients: [{id: c, jwks: {keys: [{kty: RSA, e: AQAB, n: " + strings.Repeat("_", 2000) + "}]}}]", "line 1: clients[0].jwks.keys[0]: is for none of ES256, ES384, EdDSA, PS256, RS256, where RSA keys have at most 8192 bits"},
+		{"RFC 7517 §4.5 two keys of one id", "clients: [{id: c, jwks: {keys: [{kid: a, " + publicKey[1:] + ", {kid: a, " + publicKey[1:] + "]}}]", "line 1: clients[0].jwks.keys[1].kid: is that of keys[0] already"},
+		{"RFC 7517 §4.7 certificate that is none", "clients: [{id: c, jwks: {keys: [{x5c: ['%%%'], " + publicKey[1:] + "]}}]", certificates},
+		{"RFC 7517 §4.7 no certificates", "clients: [{id: c, jwks: {keys: [{x5c: [], " + publicKey[1:] + "]}}]", certificates},
+		{"RFC 7517 §4.7 certificate of another key", "clients: [{id: c, jwks: {keys: [{x5c: [" + certificate + "], " + publicKey[1:] + "]}}]", certificates},
+		{"RFC 8705 §2.1.2 subject that is no name", "clients: [{id: c, token_endpoint_auth_method: tls_client_auth, tls_client_auth_subject_dn: no name}]", "line 1: clients[0].tls_client_auth_subject_dn: must be a distinguished name such as CN=billing,O=Acme,C=DE (RFC 4514), without values in hexadecimal"},
+		{"client like a user of a connection", "clients: [{id: acme|idp|bob}]", "line 1: clients[0].id: " + bar},
+		{"API key like a user of a connection", "api_keys: [{id: acme|idp|bob}]", "line 1: api_keys[0].id: " + bar},
+		{"organization with a bar", "orgs: [{id: acme|idp}]", "line 1: orgs[0].id: " + bar},
+		{"connection with a bar", "orgs: [{id: acme, connections: [{id: i|j, issuer: \"https://i.example\", client_id: m, audiences: [a]}]}]", "line 1: orgs[0].connections[0].id: " + bar},
+		{"user like one of a connection that is none", "orgs: [{id: acme}]\nusers: [{id: acme|idp|bob}]", "line 2: users[0].id: " + bar},
+		{"username like a user of a connection", "users: [{id: bob, username: acme|idp|bob}]", "line 1: users[0].username: " + bar},
+		{"empty audience", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: ['']}]}]", "line 1: orgs[0].connections[0].audiences[0]: is empty"},
+		{"issuer and audience of two connections", "orgs:\n  - {id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [a]}]}\n  - {id: globex, connections: [{id: d, issuer: \"https://i.example\", client_id: n, audiences: [b, a]}]}", `line 3: orgs[1].connections[0].audiences[1]: "a" of this issuer is already an audience of connection "c" of "acme"`},
 		{"RFC 7523 §3 rule without an audience", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s}]}]", "line 1: clients[0].federated_credentials[0].audience: is missing"},
 		{"RFC 7523 §3 rule without a subject", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", audience: a}]}]", "line 1: clients[0].federated_credentials[0].subject: is missing"},
-		{"rule with a symmetric algorithm", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: a, algorithm: HS256}]}]", `line 1: clients[0].federated_credentials[0].algorithm: is "HS256", must be one of RS256, PS256, ES256, ES384, EdDSA`},
+		{"rule with a symmetric algorithm", "clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: a, algorithm: HS256}]}]", `line 1: clients[0].federated_credentials[0].algorithm: is "HS256", must be one of ES256, ES384, EdDSA, PS256, RS256`},
 		{"rule of two clients", "clients:\n  - {id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: a}]}\n  - {id: d, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: b}]}", `line 3: clients[1].federated_credentials[0].subject: "s" of this issuer already stands for client "c"`},
 		{"issuer of a rule without TLS", "clients: [{id: c, federated_credentials: [{issuer: \"http://ci.example\", subject: s, audience: a}]}]", "line 1: clients[0].federated_credentials[0].issuer: " + issuer},
-		{"issuer without TLS", "orgs: [{id: acme, connections: [{id: c, issuer: \"http://i.example\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
-		{"issuer with a query", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/?a=b\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
-		{"issuer with a fragment", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/#\", client_id: m, audiences: [m]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
-		{"status of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [m], status: suspended}]}]", `line 1: orgs[0].connections[0].status: is "suspended", must be one of active, disabled`},
-		{"algorithm of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [m], algorithm: none}]}]", `line 1: orgs[0].connections[0].algorithm: is "none", must be one of RS256, PS256, ES256, ES384, EdDSA`},
-		{"connection twice", "orgs:\n  - id: acme\n    connections:\n      - {id: c, issuer: \"https://i.example\", client_id: m, audiences: [m]}\n      - {id: c, issuer: \"https://j.example\", client_id: m, audiences: [m]}", `line 5: orgs[0].connections[1].id: "c" is there twice`},
+		{"issuer without TLS", "orgs: [{id: acme, connections: [{id: c, issuer: \"http://i.example\", client_id: m, audiences: [a]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"issuer with a query", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/?a=b\", client_id: m, audiences: [a]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"issuer with a fragment", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example/#\", client_id: m, audiences: [a]}]}]", "line 1: orgs[0].connections[0].issuer: " + issuer},
+		{"status of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [a], status: suspended}]}]", `line 1: orgs[0].connections[0].status: is "suspended", must be one of active, disabled`},
+		{"algorithm of a connection", "orgs: [{id: acme, connections: [{id: c, issuer: \"https://i.example\", client_id: m, audiences: [a], algorithm: none}]}]", `line 1: orgs[0].connections[0].algorithm: is "none", must be one of ES256, ES384, EdDSA, PS256, RS256`},
+		{"connection twice", "orgs:\n  - id: acme\n    connections:\n      - {id: c, issuer: \"https://i.example\", client_id: m, audiences: [a]}\n      - {id: c, issuer: \"https://j.example\", client_id: m, audiences: [a]}", `line 5: orgs[0].connections[1].id: "c" is there twice`},
 		{"integration kind", "integrations: [{id: i, kind: internal}]", `line 1: integrations[0].kind: is "internal", must be one of external, delegated`},
 		{"client of an external integration", "integrations: [{id: i, client: c}]", "line 1: integrations[0].client: is for integrations of the kind delegated"},
 		{"delegated by nobody", "integrations: [{id: i, kind: delegated, client: c}]", "line 1: integrations[0].enabled_by: is missing: the vendor acts for this user"},
@@ -131,11 +159,31 @@ func TestProblemsNameFieldAndLine(t *testing.T) {
 	}
 }
 
+// certifiedKey is the JWK of a new key with a certificate that it has signed itself.
+func certifiedKey(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	return fmt.Sprintf("{kty: EC, crv: P-256, x: '%s', y: '%s', x5c: ['%s']}", b64(point[1:33]), b64(point[33:]), base64.StdEncoding.EncodeToString(der))
+}
+
 func TestProblemsAgainstTheStore(t *testing.T) {
 	f := newFixture(t, 1)
 	f.mustLoad(t, "users: [{id: alice, username: al}]\nclients: [{id: sync}]\napis: [{id: a, audience: \"https://a.example\"}]\ncustom: {flags/beta: true}")
 	f.mustLoad(t, `vendors: [{id: v}, {id: w}]
-orgs: [{id: acme, domains: [a.example], members: [{user: alice, roles: []}]}, {id: globex}]
+orgs: [{id: acme, domains: [a.example], connections: [{id: idp, issuer: "https://i.example", client_id: m, audiences: [a]}], members: [{user: alice, roles: []}]}, {id: globex}]
 clients: [{id: ci, vendor: w, federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a}]}]`)
 	for text, want := range map[string]string{
 		"clients: [{id: alice}]":                           "already the id of one of the users",
@@ -144,9 +192,11 @@ clients: [{id: ci, vendor: w, federated_credentials: [{issuer: "https://ci.examp
 		"users: [{id: bob, username: sync}]":               "already the id of one of the clients",
 		"users: [{id: bob, username: al}]":                 "belongs to another record already",
 		"apis: [{id: b, audience: \"https://a.example\"}]": `already the audience of "a"`,
-		"clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: b}]}]": `already stands for client "ci"`,
-		"orgs: [{id: globex, domains: [a.example]}]":                                                             `already a verified domain of "acme"`,
-		"integrations: [{id: i, org: acme, vendor: v, kind: delegated, enabled_by: alice, client: ci}]":          `client "ci" is not of the vendor "v"`,
+		"clients: [{id: c, federated_credentials: [{issuer: \"https://ci.example\", subject: s, audience: b}]}]":    `already stands for client "ci"`,
+		"orgs: [{id: globex, domains: [a.example]}]":                                                                `already a verified domain of "acme"`,
+		"integrations: [{id: i, org: acme, vendor: v, kind: delegated, enabled_by: alice, client: ci}]":             `client "ci" is not of the vendor "v"`,
+		`orgs: [{id: globex, connections: [{id: idp, issuer: "https://i.example", client_id: m, audiences: [a]}]}]`: `already an audience of connection "idp" of "acme"`,
+		`orgs: [{id: acme, connections: [{id: two, issuer: "https://i.example", client_id: m, audiences: [a]}]}]`:   `already an audience of connection "idp" of "acme"`,
 		"custom: {flags: 1}":           "has custom/flags/beta below it",
 		"custom: {flags/beta/more: 1}": "has a value at custom.flags/beta above it",
 	} {
@@ -163,7 +213,9 @@ func TestWhatClientsMayRegister(t *testing.T) {
 		"RFC 6749 §3.1.2 query":             `{id: c, redirect_uris: ["https://app.example/callback?from=mandate"]}`,
 		"public client without redirection": `{id: c, kind: spa, token_endpoint_auth_method: none}`,
 		"RFC 8705 §2.1 certificate":         `{id: c, token_endpoint_auth_method: tls_client_auth, tls_client_auth_subject_dn: "CN=c,O=Acme"}`,
-		"RFC 8705 §2.2 own certificate":     `{id: c, token_endpoint_auth_method: self_signed_tls_client_auth, jwks: {keys: [{kty: EC, x5c: [MIIB]}]}}`,
+		"RFC 8705 §2.2 own certificate":     `{id: c, token_endpoint_auth_method: self_signed_tls_client_auth, jwks: {keys: [` + certifiedKey(t) + `]}}`,
+		"RFC 7517 §4.2 key for encryption":  `{id: c, jwks: {keys: [` + publicKey + `, {kty: OKP, crv: X25519, use: enc, x: hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo}]}}`,
+		"RFC 7517 §4.5 keys with ids":       `{id: c, jwks: {keys: [{kid: a, ` + publicKey[1:] + `, {kid: b, ` + publicKey[1:] + `]}}`,
 		"RFC 7523 §2.1 a workload":          `{id: c, token_endpoint_auth_method: none, grant_types: ["urn:ietf:params:oauth:grant-type:jwt-bearer"], federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a}]}`,
 		"two rules for one workload":        `{id: c, federated_credentials: [{issuer: "https://ci.example", subject: s, audience: a, claims: {ref: main}}, {issuer: "https://ci.example", subject: s, audience: a, claims: {ref: next}}]}`,
 	} {

@@ -237,10 +237,14 @@ func (e *ConsentEntry) write(ctx context.Context, w *writer) error {
 		return err
 	}
 	given := consent.Orgs[e.Org]
-	given.ID, given.Scopes = cmp.Or(given.ID, "imported"), nonNil(e.Scopes)
+	given.ID = cmp.Or(given.ID, rand.Text())
 	if consent.Orgs == nil {
 		consent.Orgs = map[string]ConsentGiven{}
 	}
+	if given.Scopes == nil {
+		given.Scopes = map[string][]string{}
+	}
+	given.Scopes[e.Audience] = nonNil(e.Scopes)
 	consent.Orgs[e.Org] = given
 	return w.tenant.Consent(e.User, e.Client).Put(ctx, w, consent)
 }
@@ -332,22 +336,29 @@ func (e DomainEntry) write(ctx context.Context, w *writer, org string) error {
 }
 
 func (e *ConnectionEntry) write(ctx context.Context, w *writer, org string) error {
-	former, found, err := w.tenant.Connection(org, e.ID).Find(ctx, w)
+	former, _, err := w.tenant.Connection(org, e.ID).Find(ctx, w)
 	if err != nil {
 		return err
 	}
-	var old Place[Alias]
-	if found {
-		old = w.tenant.providerConnection(former.Issuer, org, e.ID)
+	for _, audience := range former.Audiences {
+		if former.Issuer == e.Issuer && slices.Contains(e.Audiences, audience) {
+			continue
+		}
+		if err := w.Delete(w.tenant.ProviderConnection(former.Issuer, audience).Path); err != nil {
+			return fmt.Errorf("org %s: connection %s: give up the audience %s: %w", org, e.ID, audience, err)
+		}
 	}
-	if err := claim(ctx, w, old, w.tenant.providerConnection(e.Issuer, org, e.ID), Alias{ID: e.ID}); err != nil {
-		return fmt.Errorf("org %s: connection %s: %w", org, e.ID, err)
+	for _, audience := range e.Audiences {
+		place := w.tenant.ProviderConnection(e.Issuer, audience)
+		if err := claim(ctx, w, Place[ConnectionRef]{}, place, ConnectionRef{org, e.ID}); err != nil {
+			return fmt.Errorf("org %s: connection %s: audience %s: %w", org, e.ID, audience, err)
+		}
 	}
 	if err := w.seal(ctx, w.tenant.ConnectionSecret(org, e.ID), e.ClientSecret, SealedFor(org, e.ID)); err != nil {
 		return fmt.Errorf("org %s: connection %s: %w", org, e.ID, err)
 	}
 	return w.tenant.Connection(org, e.ID).Put(ctx, w, Connection{Issuer: e.Issuer, Status: cmp.Or(e.Status, Active), ClientID: e.ClientID,
-		Audiences: e.Audiences, Algorithm: cmp.Or(e.Algorithm, "RS256"), RoleClaim: e.RoleClaim, RoleMapping: e.RoleMapping})
+		Audiences: e.Audiences, Algorithm: cmp.Or(e.Algorithm, "RS256"), Claims: e.Claims, RoleClaim: e.RoleClaim, RoleMapping: e.RoleMapping})
 }
 
 // seal writes a secret that Mandate has to present itself. The one that is there stays when none is given, and when it

@@ -30,12 +30,13 @@ orgs:
       - {user: alice, roles: [developer, auditor], joined_at: 2026-01-02T03:04:05Z}
       - {user: bob, roles: [viewer], status: suspended}
     connections:
-      - {id: idp, issuer: "https://idp.acme.example", client_id: mandate, audiences: [mandate], role_claim: groups, role_mapping: {staff: viewer}}
-      - {id: old, issuer: "https://old.acme.example/tenant", client_id: m2, client_secret: secret-at-old, audiences: [m2], algorithm: ES384, status: disabled}
+      - {id: idp, issuer: "https://idp.acme.example", client_id: mandate, audiences: ["https://documents.example", "https://mandate.example"], claims: {hd: acme.example}, role_claim: groups, role_mapping: {staff: viewer}}
+      - {id: old, issuer: "https://old.acme.example/tenant", client_id: m2, client_secret: secret-at-old, audiences: [mandate], algorithm: ES384, status: disabled}
   - {id: globex, parent: acme, status: suspended}
 users:
   - {id: alice, username: alice.a, email: alice@acme.example, password: "correct horse"}
   - {id: bob, status: disabled}
+  - {id: "acme|idp|auth0|eve"}
 clients:
   - id: sync
     secret: s3cret-of-sync
@@ -77,9 +78,9 @@ integrations:
   - {id: backupco-acme, vendor: backupco, org: acme, partner_token: partner-token, scopes: ["documents:read"], enabled_by: alice}
   - {id: scanly-acme, vendor: scanly, org: acme, kind: delegated, client: scanly-app, enabled_by: alice, partner_token: delegated-token, scopes: ["documents:read"]}
 consents:
-  - {user: alice, client: sync, scopes: ["documents:read"], org: acme}
-  - {user: alice, client: sync, scopes: [openid], org: globex}
-  - {user: alice, client: sync, scopes: [openid, email]}
+  - {user: alice, client: sync, audience: "https://documents.example", scopes: ["documents:read"], org: acme}
+  - {user: alice, client: sync, audience: "https://documents.example", scopes: [openid], org: globex}
+  - {user: alice, client: sync, audience: "https://documents.example", scopes: [openid, email]}
 relations:
   - {resource: "document:plan/2026", relation: owner, subject: "user:alice"}
 custom:

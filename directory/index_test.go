@@ -11,6 +11,9 @@ import (
 
 const tenant = directory.Tenant("default")
 
+// publicKey is one of a client (RFC 7517 §3).
+const publicKey = `{kty: EC, crv: P-256, x: MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4, y: 4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM}`
+
 // view is a snapshot of what the store holds now, for the rest of the test.
 func (f fixture) view(t *testing.T) datastore.View {
 	t.Helper()
@@ -41,7 +44,7 @@ func TestTwoSecretsOfAClient(t *testing.T) {
 		{"none changes nothing", "name: Sync", "second first"},
 		{"one of two", "secrets: [second]", "second"},
 		{"another replaces all", "secret: third", "third"},
-		{"a client with keys has none", "token_endpoint_auth_method: private_key_jwt, jwks: {keys: [{kty: EC}]}", ""},
+		{"a client with keys has none", "token_endpoint_auth_method: private_key_jwt, jwks: {keys: [" + publicKey + "]}", ""},
 	} {
 		f.mustLoad(t, "clients: [{id: sync, "+step.text+"}]")
 		secrets, _, err := tenant.ClientSecrets("sync").Find(t.Context(), f.view(t))
@@ -104,30 +107,34 @@ func TestVerifiedDomainLeadsToItsOrganization(t *testing.T) {
 	}
 }
 
-func TestIssuerLeadsToItsConnections(t *testing.T) {
+func TestIssuerAndAudienceLeadToTheirConnection(t *testing.T) {
 	f := newFixture(t, 1)
-	connection := func(org, id, issuer string) string {
-		return `{id: ` + org + `, connections: [{id: ` + id + `, issuer: "` + issuer + `", client_id: m, audiences: [m]}]}`
+	connection := func(org, id, issuer, audiences string) string {
+		return `{id: ` + org + `, connections: [{id: ` + id + `, issuer: "` + issuer + `", client_id: m, audiences: [` + audiences + `]}]}`
 	}
-	of := func(issuer string) string {
-		t.Helper()
+	for _, step := range []struct{ name, text, want string }{
+		{"two of one issuer", connection("acme", "idp", "https://one.example", "a, b") + "," + connection("globex", "idp", "https://one.example", "c"),
+			"one/a=acme/idp one/b=acme/idp one/c=globex/idp"},
+		{"an audience is given up", connection("acme", "idp", "https://one.example", "a"), "one/a=acme/idp one/c=globex/idp"},
+		{"and taken by another", connection("globex", "two", "https://one.example", "b"), "one/a=acme/idp one/b=globex/two one/c=globex/idp"},
+		{"another issuer", connection("acme", "idp", "https://two.example", "a"), "one/b=globex/two one/c=globex/idp two/a=acme/idp"},
+	} {
+		f.mustLoad(t, "orgs: ["+step.text+"]")
 		var found []string
-		err := tenant.ProviderConnections(t.Context(), f.view(t), issuer, func(org, id string) error {
-			found = append(found, org+"/"+id)
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
+		for _, issuer := range []string{"one", "two"} {
+			for _, audience := range []string{"a", "b", "c"} {
+				ref, exists, err := tenant.ProviderConnection("https://"+issuer+".example", audience).Find(t.Context(), f.view(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if exists {
+					found = append(found, issuer+"/"+audience+"="+ref.Org+"/"+ref.ID)
+				}
+			}
 		}
-		return strings.Join(found, " ")
-	}
-	f.mustLoad(t, "orgs: ["+connection("globex", "idp", "https://one.example")+", "+connection("acme", "idp", "https://one.example")+"]")
-	if got, want := of("https://one.example"), "acme/idp globex/idp"; got != want {
-		t.Errorf("the issuer leads to %q, want %q", got, want)
-	}
-	f.mustLoad(t, "orgs: ["+connection("acme", "idp", "https://one.example/two")+"]")
-	if got, want := of("https://one.example")+", "+of("https://one.example/two"), "globex/idp, acme/idp"; got != want {
-		t.Errorf("after one has changed, the issuers lead to %q, want %q", got, want)
+		if got := strings.Join(found, " "); got != step.want {
+			t.Errorf("%s: they lead to %s, want %s", step.name, got, step.want)
+		}
 	}
 	c, err := tenant.Connection("acme", "idp").Get(t.Context(), f.view(t))
 	if err != nil || c.Status != directory.Active || c.Algorithm != "RS256" {
@@ -139,7 +146,7 @@ func TestConnectionSecretIsSealedAndKept(t *testing.T) {
 	f := newFixture(t, 1)
 	load := func(more string) loaded {
 		t.Helper()
-		return f.mustLoad(t, `orgs: [{id: acme, connections: [{id: idp, issuer: "https://idp.example", client_id: m, audiences: [m]`+more+`}]}]`)
+		return f.mustLoad(t, `orgs: [{id: acme, connections: [{id: idp, issuer: "https://idp.example", client_id: m, audiences: [a]`+more+`}]}]`)
 	}
 	secret := func() string {
 		t.Helper()
@@ -197,27 +204,38 @@ func TestConsentsForOrganizationsAreKeptSideBySide(t *testing.T) {
 	f.mustLoad(t, `users: [{id: alice}]
 clients: [{id: app}]
 orgs: [{id: acme}, {id: globex}]
-consents: [{user: alice, client: app, scopes: [read], org: acme}, {user: alice, client: app, scopes: [openid]}]`)
+consents: [{user: alice, client: app, audience: "https://documents.example", scopes: [read], org: acme}, {user: alice, client: app, audience: "https://documents.example", scopes: [openid]}]`)
+	before, err := tenant.Consent("alice", "app").Get(t.Context(), f.view(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Orgs[""].ID == before.Orgs["acme"].ID {
+		t.Error("two consents have one id")
+	}
 	// Given by the user, with an id of its own.
-	_, err := f.Update(t.Context(), func(tx datastore.Tx) error {
+	_, err = f.Update(t.Context(), func(tx datastore.Tx) error {
 		consent, err := tenant.Consent("alice", "app").Get(t.Context(), tx)
 		if err != nil {
 			return err
 		}
-		consent.Orgs["globex"] = directory.ConsentGiven{ID: "own", Scopes: []string{"read"}}
+		consent.Orgs["globex"] = directory.ConsentGiven{ID: "own", Scopes: map[string][]string{"https://documents.example": {"read"}}}
 		return tenant.Consent("alice", "app").Put(t.Context(), tx, consent)
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.mustLoad(t, "consents: [{user: alice, client: app, scopes: [read, write], org: globex}]")
+	f.mustLoad(t, `consents: [{user: alice, client: app, audience: "https://documents.example", scopes: [read, write], org: globex}]`)
 	f.mustLoad(t, f.export(t))
 	consent, err := tenant.Consent("alice", "app").Get(t.Context(), f.view(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for org, want := range map[string]string{"": "imported openid", "acme": "imported read", "globex": "own read,write"} {
-		if given := consent.Orgs[org]; given.ID+" "+strings.Join(given.Scopes, ",") != want {
+	for org, want := range map[string]string{"": "made openid", "acme": "made read", "globex": "own read,write"} {
+		given := consent.Orgs[org]
+		if len(given.ID) > 20 && given.ID == before.Orgs[org].ID {
+			given.ID = "made"
+		}
+		if given.ID+" "+strings.Join(given.Scopes["https://documents.example"], ",") != want {
 			t.Errorf("for organization %q the consent is %v, want %s", org, given, want)
 		}
 	}

@@ -49,13 +49,15 @@ type Domain struct {
 }
 
 // Connection is an external OpenID Connect provider of an organization. It must name its audiences. Only tokens signed by
-// its one algorithm count (RFC 8725 §3.1). Status: active, disabled.
+// its one algorithm count (RFC 8725 §3.1), and only those with all its claims: a provider that many organizations share tells
+// them apart by one. No other connection of the tenant has the same issuer and audience. Status: active, disabled.
 type Connection struct {
 	Issuer      string            `json:"issuer"`
 	Status      Status            `json:"status"`
 	ClientID    string            `json:"client_id"`
 	Audiences   []string          `json:"audiences"`
 	Algorithm   string            `json:"algorithm"`
+	Claims      map[string]string `json:"claims,omitempty"`
 	RoleClaim   string            `json:"role_claim,omitempty"`
 	RoleMapping map[string]string `json:"role_mapping,omitempty"` // provider's group to role
 }
@@ -160,9 +162,9 @@ type Consent struct {
 // ConsentGiven names the consent by an ID of its own: what rests on one that was taken back does not come alive with the
 // next.
 type ConsentGiven struct {
-	ID      string    `json:"id"`
-	Scopes  []string  `json:"scopes"`
-	GivenAt time.Time `json:"given_at,omitzero"`
+	ID      string              `json:"id"`
+	Scopes  map[string][]string `json:"scopes"` // by audience: one API's "read" is not another's
+	GivenAt time.Time           `json:"given_at,omitzero"`
 }
 
 // Relation is a relationship tuple; its path says all there is to say.

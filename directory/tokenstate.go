@@ -21,11 +21,13 @@ type Grant struct {
 	Kind       string    `json:"kind,omitempty"`   // of the subject: user, apikey; empty until somebody approves
 	Subject    string    `json:"sub,omitempty"`
 	Org        string    `json:"org,omitempty"`
+	Connection string    `json:"connection,omitempty"` // of Org, by which the user had signed in
 	Scopes     []string  `json:"scopes"`
 	Audience   string    `json:"audience"`
 	Consent    string    `json:"consent,omitempty"` // the id of the consent that it rests on
 	AuthTime   int64     `json:"auth_time,omitzero"`
 	Methods    []string  `json:"amr,omitempty"`
+	Credential string    `json:"credential,omitempty"` // a digest of the one that was exchanged
 	Nonce      string    `json:"nonce,omitempty"`
 	Thumbprint string    `json:"jkt,omitempty"`      // of the DPoP key that a public client's refresh token is bound to
 	CertHash   string    `json:"x5t#S256,omitempty"` // of the certificate likewise
@@ -68,9 +70,11 @@ type PushedRequest struct {
 // Session is a login of a person in a browser.
 type Session struct {
 	User       string    `json:"user"`
-	Connection string    `json:"connection,omitempty"` // org|connection, when an external provider authenticated the user
+	Org        string    `json:"org,omitempty"`        // of the connection
+	Connection string    `json:"connection,omitempty"` // by which an external provider authenticated the user
 	AuthTime   int64     `json:"auth_time"`
 	Methods    []string  `json:"amr"`
+	Credential string    `json:"credential"` // a digest of what the user had proved itself with
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
 }
@@ -119,17 +123,15 @@ func (t Tenant) ConnectionSecret(org, id string) Place[SealedSecret] {
 // SealedFor is the place for which the client secret of a connection is sealed.
 func SealedFor(org, id string) string { return "connection " + org + "/" + id }
 
-// ProviderConnections yields the connections that an issuer's tokens may be for, in the order of their ids.
-func (t Tenant) ProviderConnections(ctx context.Context, r datastore.Reader, issuer string, do func(org, id string) error) error {
-	prefix := datastore.TenantID(t).Path(PrivateRoot, "issuers", issuer)
-	if !prefix.Valid() {
-		return nil
-	}
-	return each(ctx, r, prefix, func(segments []string, _ Alias) error { return do(segments[3], segments[4]) })
+// ConnectionRef names a connection.
+type ConnectionRef struct {
+	Org string `json:"org"`
+	ID  string `json:"id"`
 }
 
-func (t Tenant) providerConnection(issuer, org, id string) Place[Alias] {
-	return place[Alias](t, PrivateRoot, "issuers", issuer, org, id)
+// ProviderConnection leads to the one connection that the issuer's tokens for the audience are for.
+func (t Tenant) ProviderConnection(issuer, audience string) Place[ConnectionRef] {
+	return place[ConnectionRef](t, PrivateRoot, "issuers", issuer, audience)
 }
 
 // VerifiedDomain leads to the organization that has proved to own the domain.

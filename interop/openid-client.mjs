@@ -355,7 +355,7 @@ test('introspection and revocation', async () => {
     [found.active, found.sub, [found.aud].flat(), found.client_id, found.scope, found.exp],
     [true, 'bob', [documents], 'partner', claims.scope, claims.exp],
   );
-  await assert.rejects(client.tokenRevocation(await discover('portal'), tokens.refresh_token), refusal('unauthorized_client', 400));
+  await client.tokenRevocation(await discover('portal'), tokens.refresh_token);
   assert.equal(
     (await client.tokenIntrospection(gateway, tokens.access_token)).active,
     true,

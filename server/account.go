@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -71,7 +72,10 @@ func (p *pages) consentLines(v *visitor) ([]consentLine, error) {
 			if err != nil {
 				return err
 			}
-			line := consentLine{Client: client, ClientName: plainName(record.Name, client), Org: org, OrgName: name, Scopes: scopeLines(given.Scopes)}
+			line := consentLine{Client: client, ClientName: plainName(record.Name, client), Org: org, OrgName: name}
+			for _, audience := range slices.Sorted(maps.Keys(given.Scopes)) {
+				line.Scopes = append(line.Scopes, scopeLines(given.Scopes[audience])...)
+			}
 			if !given.GivenAt.IsZero() {
 				line.Since = given.GivenAt.UTC().Format(time.DateOnly)
 			}
@@ -97,8 +101,8 @@ func (p *pages) revokeConsent(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	place := p.tenant.ID.Consent(v.user.Subject, fields.Get("client"))
-	_, err = p.server.store.Update(v.ctx, func(tx datastore.Tx) error { return takeBack(v.ctx, tx, place, fields.Get("org")) })
+	place := p.tenant.ID.Consent(v.user.Subject, fields.get("client"))
+	_, err = p.server.store.Update(v.ctx, func(tx datastore.Tx) error { return takeBack(v.ctx, tx, place, fields.get("org")) })
 	if err != nil {
 		return fmt.Errorf("take a consent back: %w", err)
 	}

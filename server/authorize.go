@@ -95,17 +95,20 @@ func (p *pages) read(v *visitor, state *visit) (*tokens.Authorization, error) {
 }
 
 // mustSignIn says whether the person has to prove who it is, or to do so again (OpenID Connect Core §3.1.2.1). Whoever has
-// signed in on this visit has done so.
+// signed in on this visit has done so, and has a minute to read, however small max_age is.
 func (p *pages) mustSignIn(v *visitor, state visit, a *tokens.Authorization) bool {
-	switch {
-	case v.user == nil:
-		return true
-	case state.Session != "" && state.Session == p.sessionHash(v):
-		return false
-	case slices.Contains(a.Prompts, "login"), slices.Contains(a.Prompts, "select_account"), a.MaxAge == 0:
+	if v.user == nil {
 		return true
 	}
-	return a.MaxAge > 0 && p.tenant.Now().Unix()-v.user.AuthTime > a.MaxAge
+	again := slices.Contains(a.Prompts, "login") || slices.Contains(a.Prompts, "select_account") || a.MaxAge == 0
+	if again && (state.Session == "" || state.Session != p.sessionHash(v)) {
+		return true
+	}
+	longest := a.MaxAge
+	if v.user.AuthTime >= state.Started.Unix() {
+		longest = max(longest, 60)
+	}
+	return a.MaxAge >= 0 && p.tenant.Now().Unix()-v.user.AuthTime > longest
 }
 
 // grant sends the browser to the client with a code.

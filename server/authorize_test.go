@@ -217,6 +217,25 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
+// The consent page says for how long, as it is: an access token ends by itself, a refresh token when it is taken back.
+func TestConsentSaysForHowLong(t *testing.T) {
+	s := start(t)
+	b := s.login(t, "alice", holdersOf(t, "default").secret("user alice"))
+	for _, row := range []struct {
+		name  string
+		shown *screen
+		want  string
+	}{
+		{"with refresh tokens", b.get(asksFor("planner").with("org", "acme").path()), "Until you take it back at your account, also while you are away."},
+		{"without", b.get(asksFor("cli").with("org", "acme").path()), "For 10 minutes, and again each time that it sends you here, until you take it back at your account."},
+		{"a device", b.get("/device?user_code=" + s.deviceCode(t)).press("Continue"), "For 10 minutes, until you take it back at your account."},
+	} {
+		if text := strings.Join(strings.Fields(row.shown.root.text), " "); !strings.Contains(text, row.want) {
+			t.Errorf("%s: the page does not say %q:\n%s", row.name, row.want, text)
+		}
+	}
+}
+
 // First-party applications ask for no consent; which organization, only the person can know.
 func TestFirstPartyApplications(t *testing.T) {
 	s := start(t)
@@ -361,6 +380,48 @@ func TestPrompts(t *testing.T) {
 	}
 }
 
+// OIDC Core §3.1.2.1 (OC-03): max_age holds when the person answers, not only when the page is shown.
+func TestMaxAgeHoldsForTheAnswer(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	for _, row := range []struct {
+		name   string
+		maxAge string
+		signIn bool // on this visit
+		wait   time.Duration
+		again  bool
+	}{
+		{"a session of before, in time", "600", false, 9 * time.Minute, false},
+		{"a session of before, too late", "600", false, 11 * time.Minute, true},
+		{"signed in for this, in time", "600", true, 9 * time.Minute, false},
+		{"signed in for this, too late", "600", true, 11 * time.Minute, true},
+		{"max_age=0 leaves time to read", "0", true, time.Minute, false},
+		{"max_age=0, too late", "0", true, 2 * time.Minute, true},
+		{"max_age=1 leaves time to read", "1", true, time.Minute, false},
+	} {
+		asked := asksFor("planner").with("org", "acme", "prompt", "consent", "max_age", row.maxAge)
+		var consent *screen
+		if row.signIn {
+			consent = s.browser(t).get(asked.path()).signIn("alice", h.secret("user alice"))
+		} else {
+			b := s.login(t, "alice", h.secret("user alice"))
+			s.clock.advance(time.Second)
+			consent = b.get(asked.path())
+		}
+		s.clock.advance(row.wait)
+		shown := consent.press("Allow")
+		if again := shown.left == nil && shown.title() == "Sign in"; again != row.again || (!again && strings.HasPrefix(shown.answered(t), "error ")) {
+			t.Errorf("%s: signs in again %v, want %v: %d, sent to %v", row.name, again, row.again, shown.status, shown.left)
+			continue
+		}
+		if row.again {
+			if code := shown.signIn("alice", h.secret("user alice")).press("Allow").answered(t); strings.HasPrefix(code, "error ") {
+				t.Errorf("%s, after that: %s", row.name, code)
+			}
+		}
+	}
+}
+
 // OIDC Core §3.1.2.1 (OC-04): the request is a form as well, with the session that the browser has.
 func TestAuthorizationByPost(t *testing.T) {
 	s := start(t)
@@ -442,5 +503,42 @@ func TestDevice(t *testing.T) {
 	}
 	if slices.ContainsFunc([]string{code, other}, func(c string) bool { return strings.Contains(s.log.String(), c) }) {
 		t.Error("a user code is in the log")
+	}
+}
+
+// RFC 8628 §5.1: user codes are short, so whoever tries many has to wait.
+func TestGuessingUserCodes(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	alice, carol := s.login(t, "alice", h.secret("user alice")), s.login(t, "carol@acme.example", h.secret("user carol"))
+	right := s.deviceCode(t)
+	const wrong = "BBBB-BBBB"
+	try := func(b *browser, code string) *screen { return b.get("/device").press("Continue", "user_code", code) }
+	for i := range 10 {
+		for _, code := range []string{right, wrong} { // a right one costs nothing
+			if shown := try(alice, code); (shown.status == http.StatusOK) != (code == right) || shown.status == http.StatusTooManyRequests {
+				t.Fatalf("try %d of %s: %d", i, code, shown.status)
+			}
+		}
+	}
+	for _, row := range []struct {
+		name string
+		b    *browser
+		wait time.Duration
+		code string
+		want int
+	}{
+		{"the eleventh", alice, 0, wrong, http.StatusTooManyRequests},
+		{"a right one", alice, 0, right, http.StatusTooManyRequests},
+		{"another user", carol, 0, wrong, http.StatusBadRequest},
+		{"after half a minute", alice, 31 * time.Second, wrong, http.StatusBadRequest},
+		{"only one more", alice, 0, wrong, http.StatusTooManyRequests},
+		{"a right one, after half a minute", alice, 31 * time.Second, right, http.StatusOK},
+	} {
+		s.clock.advance(row.wait)
+		shown := try(row.b, row.code)
+		if shown.status != row.want || (row.want == http.StatusTooManyRequests) != (shown.header.Get("Retry-After") != "") {
+			t.Errorf("%s: %d, want %d; Retry-After %q", row.name, shown.status, row.want, shown.header.Get("Retry-After"))
+		}
 	}
 }

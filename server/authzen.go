@@ -59,8 +59,15 @@ type asking struct {
 	reading   *memo.Reading
 	policies  *engine.PolicySet
 	caller    *authn.Principal
-	passwords int  // subjects given by a Basic credential so far
-	reported  bool // a failed policy has been logged: once for a request is enough
+	proved    map[string]proved // the subjects that are authenticated once for a request, by what was sent of them
+	passwords int               // those of them that were given by a Basic credential
+	reported  bool              // a failed policy has been logged: once for a request is enough
+}
+
+// proved is how authenticating a subject has ended.
+type proved struct {
+	principal *authn.Principal
+	err       error
 }
 
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An

@@ -150,8 +150,15 @@ func (p *pages) decideConsent(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	if fields.Get("decision") == "deny" {
-		return p.tenant.Tokens.Refuse(a, "access_denied", "the user has refused")
+	if fields.get("decision") == "deny" {
+		to, err := p.tenant.Tokens.Deny(v.ctx, a)
+		if err != nil {
+			return err
+		}
+		return p.redirect(v, to)
+	}
+	if p.mustSignIn(v, state, a) {
+		return p.showLogin(v, http.StatusOK, state, signingIn{Username: a.LoginHint}, "")
 	}
 	offers, err := p.tenant.Tokens.Offers(v.ctx, v.reading, v.policies, a, v.user)
 	if err != nil {
@@ -168,7 +175,7 @@ func (p *pages) decideConsent(v *visitor) error {
 }
 
 // chosen is the organization that the person agreed to. Where the page no longer shows what could be had, nobody has agreed.
-func chosen(fields url.Values, state visit, offers []tokens.Offer) (org, problem string, err error) {
+func chosen(fields parameters, state visit, offers []tokens.Offer) (org, problem string, err error) {
 	now, err := digest(offers)
 	if err != nil {
 		return "", "", err
@@ -176,10 +183,10 @@ func chosen(fields url.Values, state visit, offers []tokens.Offer) (org, problem
 	if now != state.Shown {
 		return "", "What the application can have has changed since this page was shown. Look at it again.", nil
 	}
-	if fields.Get("decision") != "allow" {
+	if fields.get("decision") != "allow" {
 		return "", "Choose one of the two buttons.", nil
 	}
-	org = fields.Get("org")
+	org = fields.get("org")
 	if !slices.ContainsFunc(offers, func(o tokens.Offer) bool { return o.Org == org }) {
 		return "", "Choose an organization.", nil
 	}
@@ -202,10 +209,10 @@ func siteOf(redirectURI string) string {
 	switch {
 	case err != nil:
 		return ""
-	case u.Scheme != "https" && u.Scheme != "http":
-		return "an app on your device (" + u.Scheme + ")"
-	case u.Hostname() == "localhost", strings.HasPrefix(u.Hostname(), "127."), u.Hostname() == "::1":
+	case u.Scheme == "http" && Loopback(u.Hostname()):
 		return "a program on your device (" + u.Host + ")"
+	case u.Scheme != "https" && u.Scheme != "http" && u.Host == "":
+		return "an app on your device (" + u.Scheme + ")"
 	}
 	return u.Host
 }

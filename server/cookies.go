@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -127,20 +126,21 @@ func (p *pages) current(state visit, form string) error {
 }
 
 // form reads what a page of this server has sent. Of a page that was shown in a session, only that session may send it.
-func (p *pages) form(v *visitor, name string) (url.Values, visit, error) {
+func (p *pages) form(v *visitor, name string) (fields parameters, state visit, err error) {
 	if err := p.sameSite(v.c); err != nil {
-		return nil, visit{}, err
+		return fields, state, err
 	}
-	fields, err := pageForm(v.c)
-	if err != nil {
-		return nil, visit{}, err
+	if len(v.c.Request().Body()) > maxPageForm {
+		return fields, state, &requestError{http.StatusRequestEntityTooLarge, "body_too_large", "the form is larger than this server accepts"}
 	}
-	state, err := p.open(v, name, fields.Get("continue"))
-	if err != nil {
-		return nil, visit{}, err
+	if fields, err = readForm(v.c); err != nil {
+		return fields, state, err
+	}
+	if state, err = p.open(v, name, fields.get("continue")); err != nil {
+		return fields, state, err
 	}
 	if name != loginForm && (v.user == nil || state.Session != p.sessionHash(v)) {
-		return nil, visit{}, &requestError{http.StatusForbidden, "session_changed",
+		return fields, state, &requestError{http.StatusForbidden, "session_changed",
 			"You have signed in or out since this page was shown. Go back to where you came from and begin again."}
 	}
 	return fields, state, nil
@@ -160,22 +160,4 @@ func (p *pages) sameSite(c *fiber.Ctx) error {
 		return nil
 	}
 	return foreign
-}
-
-func pageForm(c *fiber.Ctx) (url.Values, error) {
-	if mediaType(c) != fiber.MIMEApplicationForm {
-		return nil, badRequest("the Content-Type must be application/x-www-form-urlencoded")
-	}
-	body, err := rawBody(c)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxPageForm {
-		return nil, &requestError{http.StatusRequestEntityTooLarge, "body_too_large", "the form is larger than this server accepts"}
-	}
-	fields, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, badRequest("the form is not form-encoded")
-	}
-	return fields, nil
 }

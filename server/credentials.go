@@ -22,7 +22,7 @@ const (
 // presented collects everything in the header, the query and the connection that could be a credential or prove one. It
 // copies, for the strings of a Fiber context end with the handler.
 func (h *handler) presented(c *fiber.Ctx, query secretsInQuery) authn.Presented {
-	var p authn.Presented
+	p := authn.Presented{Address: h.server.address(c)}
 	if state := c.Context().TLSConnectionState(); state != nil {
 		p.Certificates = state.PeerCertificates
 	}

@@ -43,13 +43,20 @@ func (p *pages) findDevice(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	code := fields.Get("user_code")
-	a, err := p.tenant.Tokens.FindDevice(v.ctx, v.reading, code)
-	if refused := (*tokens.Error)(nil); errors.As(err, &refused) {
-		return p.showDevice(v, http.StatusBadRequest, code, refused.Description)
-	}
+	code := fields.get("user_code")
+	var a *tokens.Authorization
+	var refused *tokens.Error
+	err = p.tenant.Authn.TryUserCode(v.user.Subject, func() (found bool, err error) {
+		if a, err = p.tenant.Tokens.FindDevice(v.ctx, v.reading, code); errors.As(err, &refused) {
+			return false, nil
+		}
+		return err == nil, err
+	})
 	if err != nil {
 		return err
+	}
+	if refused != nil {
+		return p.showDevice(v, http.StatusBadRequest, code, refused.Description)
 	}
 	state.UserCode = code
 	return p.askForDevice(v, state, a, "")
@@ -88,7 +95,7 @@ func (p *pages) decideDevice(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	if fields.Get("decision") == "deny" {
+	if fields.get("decision") == "deny" {
 		if err := p.tenant.Tokens.DenyDevice(v.ctx, state.UserCode); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/lestrrat-go/jwx/v3/jwk"
@@ -156,6 +157,7 @@ func TestBoundRefreshTokens(t *testing.T) {
 func TestBoundTokensAsSubjects(t *testing.T) {
 	s := start(t)
 	h := holdersOf(t, "default")
+	s.clock.advance(time.Minute) // of proofs for others from before its start, a server cannot know which were used
 	p := newProver(t, s)
 	code := s.code(t, "alice", "acme", asking("web-app", appURL))
 	got := p.token(h.client("web-app"), redemption(code, appURL)).tokens(t)
@@ -182,6 +184,16 @@ func TestBoundTokensAsSubjects(t *testing.T) {
 	} {
 		if v := s.ask(t, h.client("documents-api"), evaluationPath, question(row.subject, "documents:read", "report")).verdict(); v != row.verdict {
 			t.Errorf("%s: %s, want %s", row.rule, v, row.verdict)
+		}
+	}
+	// One proof is good for one request, however many questions that has (RFC 9449 §11.1).
+	batch := `{"subject":` + subject() + `,"action":{"name":"documents:read"},"evaluations":[` +
+		`{"resource":{"type":"document","id":"a","properties":{"org":"acme"}}},` +
+		`{"resource":{"type":"document","id":"b","properties":{"org":"acme"}}},` +
+		`{"resource":{"type":"document","id":"a","properties":{"org":"globex"}}}]}`
+	for _, want := range []string{"ttf", "fff"} {
+		if got := s.ask(t, h.client("documents-api"), evaluationsPath, batch).answers(t); got != want {
+			t.Errorf("a batch: %s, want %s", got, want)
 		}
 	}
 }

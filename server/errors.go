@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/datastore"
 	"mandate/directory"
 	"mandate/tokens"
 )
@@ -97,6 +98,8 @@ func failureOf(err error) (f failure, known bool) {
 		return failure{status: http.StatusNotFound, code: "key_not_found", oauth: "invalid_request", detail: tokens.ErrNoSuchKey.Error()}, true
 	case errors.Is(err, tokens.ErrTooManyKeys):
 		return failure{status: http.StatusConflict, code: "too_many_keys", oauth: "invalid_request", detail: tokens.ErrTooManyKeys.Error()}, true
+	case errors.Is(err, datastore.ErrTooLarge):
+		return failure{status: http.StatusRequestEntityTooLarge, code: "too_large", oauth: "invalid_request", detail: "the request has more to store than one record can hold"}, true
 	case errors.Is(err, context.Canceled):
 		return failure{status: http.StatusServiceUnavailable, code: "stopping", oauth: "temporarily_unavailable", detail: "the server is shutting down"}, true
 	}
@@ -251,7 +254,7 @@ func (f failure) challenges(at surface, sent, metadata string) []string {
 		parameters += `, resource_metadata="` + metadata + `"`
 	}
 	bearer := `Bearer realm="mandate"`
-	dpop := `DPoP realm="mandate", algs="` + strings.Join(authn.Algorithms(), " ") + `"`
+	dpop := `DPoP realm="mandate", algs="` + strings.Join(directory.AcceptedAlgorithms(), " ") + `"`
 	scheme, _, _ := strings.Cut(sent, " ")
 	switch {
 	case at == surfaceExchange:

@@ -82,7 +82,7 @@ func (a *asking) input(ctx context.Context, reading *memo.Reading, r evaluationR
 	if err != nil {
 		return nil, nil, err
 	}
-	principal, err := a.principal(ctx, reading, who)
+	principal, err := a.principal(ctx, reading, who, r.Subject)
 	if err != nil && !errors.As(err, &refused) {
 		return nil, nil, err
 	}
@@ -152,8 +152,8 @@ func entity(name string, value jsontext.Value, into any) error {
 	return nil
 }
 
-// principal resolves the subject: the caller itself, a credential that the caller was given, or a named party.
-func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*authn.Principal, error) {
+// principal resolves the subject, as it was sent: the caller itself, a credential that the caller was given, or a named party.
+func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject, sent jsontext.Value) (*authn.Principal, error) {
 	if who.Type != subjectCredential {
 		return a.tenant.Authn.Resolve(ctx, r, who.Type, who.ID)
 	}
@@ -171,7 +171,12 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 			return nil, badRequest("the properties of a credential must be strings")
 		}
 	}
+	if known, ok := a.proved[string(sent)]; ok {
+		r.Volatile() // what it rests on was noted elsewhere
+		return known.principal, known.err
+	}
 	var given authn.Presented
+	once := false
 	switch who.ID {
 	case "caller":
 		return a.caller, nil
@@ -183,10 +188,12 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 			if a.passwords++; a.passwords > maxPasswords {
 				return nil, badRequest(fmt.Sprintf("the request has more than %d subjects with a Basic credential: split the batch", maxPasswords))
 			}
+			once = true // each time costs a password check
 		}
 		given.Authorization = []string{properties.Authorization}
 		if properties.Proof != "" {
 			given.Proofs, given.Method, given.URL, given.Foreign = []string{properties.Proof}, properties.Method, properties.URL, true
+			once = true // a proof is good for one request (RFC 9449 §11.1)
 		}
 	case "apikey":
 		if properties.APIKey == "" || properties.APISecret == "" {
@@ -197,10 +204,16 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject) (*
 		return nil, badRequest("the id of a credential must be caller, authorization or apikey")
 	}
 	principal, err := a.tenant.Authn.Authenticate(ctx, r, given)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		principal, err = a.tenant.Tokens.Current(ctx, r, a.policies, principal)
 	}
-	return a.tenant.Tokens.Current(ctx, r, a.policies, principal)
+	if once {
+		if a.proved == nil {
+			a.proved = map[string]proved{}
+		}
+		a.proved[string(sent)] = proved{principal, err}
+	}
+	return principal, err
 }
 
 // denial is one that no policy has made.

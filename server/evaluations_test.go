@@ -187,10 +187,23 @@ func TestOneBatchOneRevision(t *testing.T) {
 func TestBatchesCheckFewPasswords(t *testing.T) {
 	s := start(t)
 	h := holdersOf(t, "default")
-	item := `{"subject":{"type":"credential","id":"authorization","properties":{"authorization":"Basic bm9ib2R5Ondyb25n"}}}`
-	a := s.ask(t, h.key("gateway"), evaluationsPath, `{"action":{"name":"documents:read"},"resource":{"type":"document","id":"x","properties":{"org":"acme"}},`+
-		`"evaluations":[`+strings.Repeat(item+",", 11)+item+`]}`)
-	if got := strings.Count(a.body, `"code":"credential_invalid"`); got != 10 || strings.Count(a.body, "split the batch") == 0 {
-		t.Errorf("%d passwords of 12 were checked, want 10: %v", got, a)
+	for _, row := range []struct {
+		name    string
+		subject func(i int) string
+		invalid int // of 12; the others are too many
+	}{
+		{"twelve passwords", func(i int) string { return presented(t, basic(fmt.Sprintf("nobody-%d", i), "wrong")) }, 10},
+		{"one password twelve times", func(int) string { return presented(t, basic("nobody", "wrong")) }, 12},
+	} {
+		var items []string
+		for i := range 12 {
+			items = append(items, `{"subject":`+row.subject(i)+`}`)
+		}
+		a := s.ask(t, h.key("gateway"), evaluationsPath, `{"action":{"name":"documents:read"},"resource":{"type":"document","id":"x","properties":{"org":"acme"}},`+
+			`"evaluations":[`+strings.Join(items, ",")+`]}`)
+		invalid, many := strings.Count(a.body, `"code":"credential_invalid"`), strings.Count(a.body, `"message":"the request has more than 10 subjects`)
+		if invalid != row.invalid || (many > 0) != (invalid < 12) {
+			t.Errorf("%s: %d were found to be wrong, want %d; %d were too many: %v", row.name, invalid, row.invalid, many, a)
+		}
 	}
 }

@@ -204,7 +204,7 @@ func TestExchangedCredentials(t *testing.T) {
 				return alter(ctx, tx, tenant.Client("indexer"), func(c *directory.Client) { c.Status = directory.Disabled })
 			}},
 		{"a user's token", "gatekeeper", s.tokensFor(t, h, "carol", "acme", "documents:read").Access, map[string]string{"sub": "carol", "sub_type": "user", "org": "acme"},
-			`{"sub":"gatekeeper","sub_type":"client"}`, "documents:read",
+			`{"act":{"sub":"web-app","sub_type":"client"},"sub":"gatekeeper","sub_type":"client"}`, "documents:read",
 			func(ctx context.Context, tx datastore.Tx) error {
 				return tenant.PutMember(ctx, tx, "acme", "carol", directory.Member{Roles: []string{"editor"}, Status: directory.Suspended})
 			}},
@@ -251,7 +251,7 @@ func TestChainsOfActors(t *testing.T) {
 	first := s.exchange(t, h.client("gatekeeper"), user).tokens(t)
 	second := s.exchange(t, h.client("indexer"), first.Access).tokens(t)
 	third := s.exchange(t, h.client("archive"), second.Access).tokens(t)
-	const gatekeeper = `{"sub":"gatekeeper","sub_type":"client"}`
+	const gatekeeper = `{"act":{"sub":"web-app","sub_type":"client"},"sub":"gatekeeper","sub_type":"client"}`
 	const indexer = `{"act":` + gatekeeper + `,"sub":"indexer","sub_type":"client"}`
 	for _, row := range []struct {
 		got        tokensOf

@@ -72,7 +72,7 @@ clients:
   - {id: acme-desk, secret: "acme-desk-secret-2b3c", org: acme, grant_types: ["urn:ietf:params:oauth:grant-type:token-exchange"], scopes: ["documents:read"], audiences: ["https://documents.example"]}
 orgs:
   - id: globex
-    connections: [{id: staff, issuer: "ISSUER", client_id: documents, audiences: ["documents"], algorithm: ES256}]
+    connections: [{id: staff, issuer: "ISSUER", client_id: mandate, audiences: ["documents"], algorithm: ES256}]
 `
 
 func startTrusting(t *testing.T) (*running, holders, *jwtIssuer) {

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
+	"mandate/directory"
 	"mandate/tokens"
 )
 
@@ -44,8 +45,8 @@ func (h *handler) rotateKeys(c *fiber.Ctx) error {
 				return badRequest("the body may have the members alg, a string, and now, true or false")
 			}
 		}
-		if alg := request.Algorithm; alg != "" && !slices.Contains(tokens.SigningAlgorithms(), alg) {
-			return badRequest("alg must be one of: " + strings.Join(tokens.SigningAlgorithms(), ", "))
+		if alg := request.Algorithm; alg != "" && !slices.Contains(directory.SigningAlgorithms(), alg) {
+			return badRequest("alg must be one of: " + strings.Join(directory.SigningAlgorithms(), ", "))
 		}
 		return a.manageKeys(c, "keys.rotate", cmp.Or(request.Algorithm, allKeys), func(keys *tokens.Keyring) error {
 			return keys.Rotate(h.server.base, request.Algorithm, request.Now)

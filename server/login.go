@@ -4,11 +4,11 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
-	"mandate/directory"
 )
 
 const (
@@ -54,7 +54,7 @@ func (p *pages) signIn(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	content := signingIn{Username: fields.Get("username")}
+	content := signingIn{Username: fields.get("username")}
 	if content.Username == "" {
 		return p.showLogin(v, http.StatusBadRequest, state, content, "Enter your username or email address.")
 	}
@@ -66,10 +66,10 @@ func (p *pages) signIn(v *visitor) error {
 		return p.toProvider(v, state, org, id)
 	}
 	content.Password = true
-	if !fields.Has("password") {
+	if _, entered := fields.values["password"]; !entered {
 		return p.showLogin(v, http.StatusOK, state, content, "")
 	}
-	user, err := p.tenant.Authn.SignIn(v.ctx, v.reading, content.Username, directory.NewSecret(fields.Get("password")), v.c.Context().RemoteIP().String())
+	user, err := p.tenant.Authn.SignIn(v.ctx, v.reading, content.Username, fields.secret("password"), p.server.address(v.c))
 	if failed := (*authn.Error)(nil); errors.As(err, &failed) {
 		return p.showRefused(v, state, content, failed)
 	}
@@ -130,7 +130,11 @@ type atProvider struct {
 // toProvider sends the browser to the provider of an organization: by a page that leads there, for the login form itself
 // may lead nowhere else (see secureHeaders).
 func (p *pages) toProvider(v *visitor, state visit, org, id string) error {
-	to, begun, err := p.tenant.Authn.BeginSignIn(v.ctx, v.reading, org, id, p.tenant.Issuer+callbackPath)
+	fresh, err := p.wantsFresh(v, state)
+	if err != nil {
+		return err
+	}
+	to, begun, err := p.tenant.Authn.BeginSignIn(v.ctx, v.reading, org, id, p.tenant.Issuer+callbackPath, fresh)
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,20 @@ func (p *pages) toProvider(v *visitor, state visit, org, id string) error {
 		return badRequest("the authorization request is too long to sign in with another provider: the application has to push it (RFC 9126)")
 	}
 	p.setCookie(v.c, providerCookie, sealed, providerLifetime)
-	return p.show(v, http.StatusOK, "provider", page{Title: "Sign in at your organization", Refresh: to, Content: to})
+	return p.show(v, http.StatusOK, "provider", page{Title: "Sign in at your organization", Refresh: to})
+}
+
+// wantsFresh says whether the authorization request of a visit asks for more than that the provider knows the person already
+// (OpenID Connect Core §3.1.2.1).
+func (p *pages) wantsFresh(v *visitor, state visit) (bool, error) {
+	if state.Request == "" {
+		return false, nil
+	}
+	a, err := p.read(v, &state)
+	if err != nil {
+		return false, err
+	}
+	return a.MaxAge >= 0 || slices.Contains(a.Prompts, "login") || slices.Contains(a.Prompts, "select_account"), nil
 }
 
 // fromProvider takes the answer of the provider (OpenID Connect Core §3.1.2.5).

@@ -6,8 +6,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -157,11 +159,10 @@ func TestCookies(t *testing.T) {
 
 // Without https, as in development, no browser would keep a cookie that is for https only.
 func TestCookiesWithoutTLS(t *testing.T) {
-	s := start(t, func(tenants []server.Tenant) []server.Tenant {
-		for i := range tenants {
-			tenants[i].Issuer = strings.Replace(tenants[i].Issuer, "https://", "http://", 1)
+	s := start(t, func(o *server.Options) {
+		for i := range o.Tenants {
+			o.Tenants[i].Issuer = strings.Replace(o.Tenants[i].Issuer, "https://", "http://", 1)
 		}
-		return tenants
 	})
 	cookie := s.send(t, "GET", "/login", "").header.Get("Set-Cookie")
 	if !strings.HasPrefix(cookie, "mandate-browser-default=") || strings.Contains(strings.ToLower(cookie), "secure") {
@@ -220,6 +221,59 @@ func TestLoginIsThrottled(t *testing.T) {
 	again := s.browser(t).get("/login").signIn("alice", h.secret("user alice"))
 	if again.title() != "Your account" {
 		t.Errorf("after an hour: %d %s", again.status, again.problem())
+	}
+}
+
+// Trying one password for many names is slowed down by address, wherever a password can come in.
+func TestSprayingIsThrottled(t *testing.T) {
+	const guesser, spoofing, other = "X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 192.0.2.1, 198.51.100.7", "X-Forwarded-For: 203.0.113.9"
+	spray := func(s *running) answer {
+		var last answer
+		for i := range 60 {
+			if last = s.send(t, "POST", "/auth", "", append(basic(fmt.Sprintf("person-%d", i), "Summer2026!"), guesser)...); last.status != http.StatusUnauthorized {
+				break
+			}
+		}
+		return last
+	}
+	s := start(t, func(o *server.Options) {
+		o.Proxied, o.TrustedProxies = true, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	if last := spray(s); last.status != http.StatusTooManyRequests || last.header.Get("Retry-After") == "" {
+		t.Fatalf("60 guesses at /auth: %v", last)
+	}
+	h := holdersOf(t, "default")
+	login := func(from string) int {
+		b := s.browser(t)
+		action, fields := b.get("/login").press("Continue", "username", "alice").form("Sign in")
+		fields.Set("password", h.secret("user alice"))
+		return b.visit("POST", action, fields.Encode(), from).status
+	}
+	at := func(path, body, mediaType, from string) int {
+		return s.send(t, "POST", path, body, append(h.user("alice", "alice"), from, mediaType)...).status
+	}
+	const documents = "audience=https%3A%2F%2Fdocuments.example"
+	for _, row := range []struct {
+		name      string
+		got, want int
+	}{
+		{"/auth, with another address before it", at("/auth", documents, formType, spoofing), http.StatusTooManyRequests},
+		{"a decision", at(evaluationPath, good, jsonType, guesser), http.StatusTooManyRequests},
+		{"the login page", login(guesser), http.StatusTooManyRequests},
+		{"/auth, from elsewhere", at("/auth", documents, formType, other), http.StatusOK},
+		{"the login page, from elsewhere", login(other), http.StatusOK},
+	} {
+		if row.got != row.want {
+			t.Errorf("%s: %d, want %d", row.name, row.got, row.want)
+		}
+	}
+	direct := start(t)
+	if last := spray(direct); last.status != http.StatusTooManyRequests {
+		t.Errorf("without a proxy: %v", last)
+	}
+	unknown := start(t, func(o *server.Options) { o.Proxied = true })
+	if last := spray(unknown); last.status != http.StatusUnauthorized {
+		t.Errorf("all callers of a proxy that is not trusted are taken for one: %v", last)
 	}
 }
 
@@ -296,7 +350,7 @@ func (p *identityProvider) connect(t *testing.T, s *running) {
 		tenant := directory.Tenant("default")
 		return firstOf(
 			tenant.Connection("globex", "sso").Put(ctx, tx, directory.Connection{Issuer: p.URL, Status: directory.Active, ClientID: "mandate",
-				Audiences: []string{"mandate"}, Algorithm: "ES256", RoleClaim: "groups", RoleMapping: map[string]string{"staff": "editor"}}),
+				Audiences: []string{"https://documents.example"}, Algorithm: "ES256", RoleClaim: "groups", RoleMapping: map[string]string{"staff": "editor"}}),
 			tenant.VerifiedDomain("globex.example").Put(ctx, tx, directory.Alias{ID: "globex"}))
 	})
 }
@@ -368,6 +422,27 @@ func TestSigningInAtAProvider(t *testing.T) {
 	for _, secret := range []string{state, p.nonce, "code-of-the-provider"} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Error("a secret of the sign-in is in the log")
+		}
+	}
+}
+
+// What an application asks of the login, the provider of the organization is asked for (OpenID Connect Core §3.1.2.1).
+func TestFreshLoginAtAProvider(t *testing.T) {
+	s := start(t)
+	p := newIdentityProvider(t)
+	p.connect(t, s)
+	for _, row := range []struct {
+		name, path, prompt, maxAge string
+	}{
+		{"any login will do", asksFor("planner").path(), "", ""},
+		{"prompt=login", asksFor("planner").with("prompt", "login").path(), "login", "0"},
+		{"prompt=select_account", asksFor("planner").with("prompt", "select_account").path(), "login", "0"},
+		{"max_age", asksFor("planner").with("max_age", "60").path(), "login", "0"},
+		{"no application", "/login", "", ""},
+	} {
+		to := p.leave(t, s.browser(t).get(row.path)).Query()
+		if to.Get("prompt") != row.prompt || to.Get("max_age") != row.maxAge {
+			t.Errorf("%s: the provider is asked for prompt=%q and max_age=%q", row.name, to.Get("prompt"), to.Get("max_age"))
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/golang-jwt/jwt/v5"
 
-	"mandate/authn"
+	"mandate/directory"
 	"mandate/tokens"
 )
 
@@ -45,7 +45,7 @@ func (h *handler) openIDMetadata(c *fiber.Ctx) error {
 	maps.Copy(metadata, map[string]any{
 		"userinfo_endpoint":                     h.tenant.Issuer + "/userinfo",
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": tokens.SigningAlgorithms(),
+		"id_token_signing_alg_values_supported": directory.SigningAlgorithms(),
 		"claims_supported":                      []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "amr", "nonce", "azp", "org", "preferred_username", "email"},
 		"request_parameter_supported":           false,
 		"request_uri_parameter_supported":       false,
@@ -74,7 +74,7 @@ func (h *handler) authorizationServer() map[string]any {
 		"prompt_values_supported":                        []string{"none", "login", "consent", "select_account"},
 		"code_challenge_methods_supported":               []string{"S256"},
 		"authorization_response_iss_parameter_supported": true,
-		"dpop_signing_alg_values_supported":              authn.Algorithms(),
+		"dpop_signing_alg_values_supported":              directory.AcceptedAlgorithms(),
 		"protected_resources":                            []string{h.tenant.Issuer},
 	}
 	if h.tenant.ClientCertificates {
@@ -83,7 +83,7 @@ func (h *handler) authorizationServer() map[string]any {
 	}
 	for _, endpoint := range []string{"token", "revocation", "introspection"} {
 		metadata[endpoint+"_endpoint_auth_methods_supported"] = methods
-		metadata[endpoint+"_endpoint_auth_signing_alg_values_supported"] = authn.Algorithms()
+		metadata[endpoint+"_endpoint_auth_signing_alg_values_supported"] = directory.AcceptedAlgorithms()
 	}
 	metadata["introspection_endpoint_auth_methods_supported"] = slices.DeleteFunc(slices.Clone(methods), func(m string) bool { return m == "none" })
 	return metadata
@@ -97,7 +97,7 @@ func (h *handler) resourceMetadata(c *fiber.Ctx) error {
 		"jwks_uri":                          h.tenant.Issuer + "/.well-known/jwks.json",
 		"scopes_supported":                  []string{"decide", "manage", "register"},
 		"bearer_methods_supported":          []string{"header"},
-		"dpop_signing_alg_values_supported": authn.Algorithms(),
+		"dpop_signing_alg_values_supported": directory.AcceptedAlgorithms(),
 	})
 }
 

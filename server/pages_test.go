@@ -423,3 +423,25 @@ func TestPagesEscape(t *testing.T) {
 		t.Error("the name of the client has characters that turn the text around")
 	}
 }
+
+// Forms of pages are read by the same rules as those of OAuth endpoints.
+func TestFormsOfPages(t *testing.T) {
+	s := start(t)
+	for _, row := range []struct {
+		name, more string
+		status     int
+	}{
+		{"as it is", "&username=alice", http.StatusOK},
+		{"a field twice", "&username=alice&username=bob", http.StatusBadRequest},
+		{"not UTF-8", "&username=%ff%fe", http.StatusBadRequest},
+		{"not form-encoded", "&username=%zz", http.StatusBadRequest},
+		{"too large", "&username=" + strings.Repeat("x", 32<<10), http.StatusRequestEntityTooLarge},
+	} {
+		b := s.browser(t)
+		action, fields := b.get("/login").form("Continue")
+		fields.Del("username")
+		if shown := b.visit("POST", action, fields.Encode()+row.more); shown.status != row.status {
+			t.Errorf("%s: %d %s, want %d", row.name, shown.status, shown.title(), row.status)
+		}
+	}
+}

@@ -12,6 +12,9 @@ import (
 	"mandate/tokens"
 )
 
+// maxRegistration bounds what software of others can leave here.
+const maxRegistration = 32 << 10
+
 // register is the registration endpoint for clients (RFC 7591 §3). Whether this one may register, with which initial access
 // token or without, and what it can have at most is decided by the policy mandate.manage, as the action clients.register.
 func (h *handler) register(c *fiber.Ctx) error {
@@ -41,6 +44,9 @@ func (h *handler) register(c *fiber.Ctx) error {
 	body, err := jsonBody(c)
 	if err != nil {
 		return err
+	}
+	if len(body) > maxRegistration {
+		return &requestError{http.StatusRequestEntityTooLarge, "body_too_large", fmt.Sprintf("client metadata may have %d KiB at most", maxRegistration>>10)}
 	}
 	var metadata tokens.Registration
 	if err := json.Unmarshal(body, &metadata); err != nil {

@@ -12,9 +12,9 @@ import (
 )
 
 // broken adds a tenant without an engine and an issuer of tokens, so that its handlers panic.
-func broken(tenants []server.Tenant) []server.Tenant {
-	at := slices.IndexFunc(tenants, func(t server.Tenant) bool { return t.ID == server.DefaultTenant })
-	return append(tenants, server.Tenant{ID: "broken", Issuer: publicURL + "/t/broken", Authn: tenants[at].Authn})
+func broken(o *server.Options) {
+	at := slices.IndexFunc(o.Tenants, func(t server.Tenant) bool { return t.ID == server.DefaultTenant })
+	o.Tenants = append(o.Tenants, server.Tenant{ID: "broken", Issuer: publicURL + "/t/broken", Authn: o.Tenants[at].Authn})
 }
 
 // No answer and no line of the log, at the most talkative level, has a secret of the directory or a token that was

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -73,7 +74,10 @@ type Options struct {
 	BodyLimit int
 	// Connections is how many are served at once. Each may hold a body of BodyLimit before anybody has authenticated.
 	Connections int
-	Log         *slog.Logger
+	// Proxied says that callers come through a proxy. Their addresses are known only when it is one of TrustedProxies.
+	Proxied        bool
+	TrustedProxies []netip.Prefix
+	Log            *slog.Logger
 }
 
 // Server serves tenants over HTTP.
@@ -82,6 +86,8 @@ type Server struct {
 	store     datastore.Store
 	memo      *memo.Memo
 	log       *slog.Logger
+	proxied   bool
+	trusted   []netip.Prefix
 	decisions idSource
 	tenants   map[directory.Tenant]*handler
 	stopping  atomic.Bool
@@ -98,7 +104,8 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, decisions: ids, tenants: map[directory.Tenant]*handler{}}
+	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, proxied: o.Proxied, trusted: o.TrustedProxies,
+		decisions: ids, tenants: map[directory.Tenant]*handler{}}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName: "mandate", DisableStartupMessage: true,

@@ -92,14 +92,14 @@ var defaultPolicies = sync.OnceValues(func() (*engine.PolicySet, error) {
 
 var passwordChecks = sync.OnceValues(func() (*authn.PasswordChecks, error) { return authn.NewPasswordChecks(2) })
 
-// start serves both tenants until the test ends. What alter makes of them is served instead.
-func start(t testing.TB, alter ...func([]server.Tenant) []server.Tenant) *running {
+// start serves both tenants until the test ends. What alter makes of the options is served instead.
+func start(t testing.TB, alter ...func(*server.Options)) *running {
 	t.Helper()
 	return startBy(t, func(datastore.Store) memo.Clock { return nil }, alter...)
 }
 
 // startBy is start with another clock for what is remembered than the store's own.
-func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...func([]server.Tenant) []server.Tenant) *running {
+func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...func(*server.Options)) *running {
 	t.Helper()
 	s := &running{log: &logBuffer{}, events: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
 		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}}
@@ -134,10 +134,11 @@ func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...fu
 		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Tokens: s.issuers[id], Authn: authenticator,
 			Master: master, Now: s.clock.now})
 	}
+	options := server.Options{Store: store, Memo: s.memo, Tenants: tenants, BodyLimit: bodyLimit, Log: log}
 	for _, change := range alter {
-		tenants = change(tenants)
+		change(&options)
 	}
-	s.server, err = server.New(server.Options{Store: store, Memo: s.memo, Tenants: tenants, BodyLimit: bodyLimit, Log: log})
+	s.server, err = server.New(options)
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

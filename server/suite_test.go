@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if leaks := seen.leaks(); len(leaks) > 0 {
-		fmt.Println("secrets in the logs of the whole suite:\n" + strings.Join(leaks, "\n"))
+		fmt.Fprintln(os.Stderr, "secrets in the logs of the whole suite:\n"+strings.Join(leaks, "\n"))
 		status = 1
 	}
 	os.Exit(status)

@@ -34,11 +34,12 @@ func (authorizationCode) prove(ctx context.Context, i *Issuer, a *asked) (*basis
 		return nil, bad
 	}
 	b := &basis{grantID: id, grant: &g, audience: g.Audience, org: g.Org, spend: i.redeem(id, a, bad)}
-	if g.Code.Redeemed {
-		_, err := i.spend(ctx, a, b, &token{})
+	// Who cannot redeem the code cannot end its grant by trying.
+	if err := codeMatches(g.Code, a); err != nil {
 		return nil, err
 	}
-	if err := codeMatches(g.Code, a); err != nil {
+	if g.Code.Redeemed {
+		_, err := i.spend(ctx, a, b, &token{})
 		return nil, err
 	}
 	if !i.o.Now().Before(g.Code.ExpiresAt) {

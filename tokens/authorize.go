@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"mandate/authn"
 	"mandate/datastore"
@@ -31,6 +32,7 @@ type Authorization struct {
 
 	audience  audience
 	grantType string
+	hint      string // the user that the client expects; empty for any
 	state     string
 	nonce     string
 	challenge string
@@ -69,6 +71,11 @@ const (
 // client or its redirect URI is not good, nothing is sent there (RFC 6749 §4.1.2.1).
 func (i *Issuer) ReadAuthorization(ctx context.Context, r *memo.Reading, parameters url.Values) (*Authorization, error) {
 	a := &Authorization{MaxAge: -1, grantType: "authorization_code"}
+	for name, values := range parameters {
+		if !utf8.ValidString(name + strings.Join(values, "")) {
+			return nil, &Error{Code: "invalid_request", Description: "a parameter is not UTF-8 (RFC 6749, appendix B)"}
+		}
+	}
 	id, err := single(parameters, "client_id")
 	if err != nil {
 		return nil, err
@@ -208,6 +215,15 @@ func (i *Issuer) readRest(ctx context.Context, r *memo.Reading, a *Authorization
 		a.MaxAge = int64(seconds)
 	}
 	var err error
+	if hint := values["id_token_hint"]; hint != "" {
+		a.hint, err = i.o.Authn.IDTokenSubject(ctx, r, hint)
+		if failed := (*authn.Error)(nil); errors.As(err, &failed) {
+			return &Error{Code: "invalid_request", Description: "id_token_hint is no ID token of this server"}
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if a.Scopes, err = parseScope(values["scope"]); err != nil {
 		return err
 	}
@@ -219,12 +235,24 @@ func (i *Issuer) readRest(ctx context.Context, r *memo.Reading, a *Authorization
 // isOurs says whether a parameter has a meaning here: others are ignored, however often they come.
 func isOurs(name string) bool {
 	return slices.Contains([]string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "state", "nonce", "code_challenge",
-		"code_challenge_method", "prompt", "max_age", "login_hint", "audience", "org", "organization", "dpop_jkt", "request", "request_uri"}, name)
+		"code_challenge_method", "prompt", "max_age", "login_hint", "id_token_hint", "audience", "org", "organization", "dpop_jkt", "request", "request_uri"}, name)
 }
 
 // Refuse sends the browser back to the client with a refusal, such as access_denied or login_required.
 func (i *Issuer) Refuse(a *Authorization, code, description string) *Redirect {
 	return i.redirect(a, &Error{Code: code, Description: description})
+}
+
+// Deny sends the browser back with the user's refusal, which is the end of a pushed request (RFC 9126 §4).
+func (i *Issuer) Deny(ctx context.Context, a *Authorization) (to string, err error) {
+	err = i.commit(ctx, "end a pushed authorization request", func(tx datastore.Tx) error {
+		_, err := i.spendPushed(ctx, tx, a)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return i.Refuse(a, "access_denied", "the user has refused").To, nil
 }
 
 func (i *Issuer) redirect(a *Authorization, refusal *Error) *Redirect {
@@ -300,6 +328,9 @@ func (i *Issuer) candidates(ctx context.Context, r *memo.Reading, a *Authorizati
 const consentNeeded = "consent"
 
 func (i *Issuer) offer(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, a *Authorization, user *authn.Principal, org string) (*Offer, error) {
+	if a.hint != "" && a.hint != user.Subject { // OpenID Connect Core §3.1.2.1
+		return nil, &Error{Code: "login_required", Description: "another user is signed in than the one of id_token_hint"}
+	}
 	// Whoever signed in by a connection is known for its organization only.
 	if (a.Org != "" && org != a.Org) || (user.Org != "" && org != user.Org) {
 		return nil, &Error{Code: "access_denied", Description: "this is not the organization that was asked for, or not one of the user"}
@@ -318,7 +349,10 @@ func (i *Issuer) offer(ctx context.Context, r *memo.Reading, policies *engine.Po
 	}
 	offline := slices.Contains(a.Record.GrantTypes, "refresh_token") &&
 		(!slices.Contains(decision.Scopes, "openid") || slices.Contains(decision.Scopes, "offline_access"))
-	return &Offer{Org: decision.Org, Scopes: decision.Scopes, Agreed: !obliged, Lifetime: int64(decision.Lifetime.Seconds()), Offline: offline}, nil
+	// Any program on a device can pass for one that has no secret and is reached there, so it never gets on without a person
+	// (RFC 8252 §8.6).
+	unassured := a.Record.TokenEndpointAuthMethod == "none" && !strings.HasPrefix(a.RedirectURI, "https://")
+	return &Offer{Org: decision.Org, Scopes: decision.Scopes, Agreed: !obliged && !unassured, Lifetime: int64(decision.Lifetime.Seconds()), Offline: offline}, nil
 }
 
 // Authorize gives the client a code for the offer of that organization, which the user has agreed to or need not, and returns
@@ -362,7 +396,7 @@ func (i *Issuer) Authorize(ctx context.Context, r *memo.Reading, policies *engin
 // agree makes the grant what the user has agreed to, and notes the consent where one was needed.
 func (i *Issuer) agree(ctx context.Context, tx datastore.Tx, g *directory.Grant, user *authn.Principal, offer *Offer) error {
 	g.Kind, g.Subject, g.Org, g.Scopes = string(user.Type), user.Subject, offer.Org, offer.Scopes
-	g.AuthTime, g.Methods = user.AuthTime, user.Methods
+	g.Connection, g.AuthTime, g.Methods = user.Connection, user.AuthTime, user.Methods
 	place := i.o.Tenant.Consent(user.Subject, g.Client)
 	consent, _, err := place.Find(ctx, tx)
 	if err != nil {
@@ -381,7 +415,10 @@ func (i *Issuer) agree(ctx context.Context, tx datastore.Tx, g *directory.Grant,
 		}
 		given.GivenAt = i.o.Now()
 	}
-	given.Scopes = slices.Compact(slices.Sorted(slices.Values(slices.Concat(given.Scopes, offer.Scopes))))
+	if given.Scopes == nil {
+		given.Scopes = map[string][]string{}
+	}
+	given.Scopes[g.Audience] = slices.Compact(slices.Sorted(slices.Values(slices.Concat(given.Scopes[g.Audience], offer.Scopes))))
 	g.Consent = given.ID
 	if consent.Orgs == nil {
 		consent.Orgs = map[string]directory.ConsentGiven{}

@@ -37,7 +37,11 @@ func (e credentialExchange) prove(ctx context.Context, i *Issuer, a *asked) (*ba
 	}
 	now := i.o.Now()
 	subject := *e.holder
-	g := &directory.Grant{Type: a.GrantType, Kind: string(subject.Type), Subject: subject.Subject, Methods: subject.Methods, CreatedAt: now}
+	digest, err := i.o.Authn.CredentialDigest(ctx, a.reading, subject.Type, subject.Subject)
+	if err != nil {
+		return nil, err
+	}
+	g := &directory.Grant{Type: a.GrantType, Kind: string(subject.Type), Subject: subject.Subject, Methods: subject.Methods, Credential: digest, CreatedAt: now}
 	if subject.Type == authn.User {
 		subject.AuthTime = now.Unix()
 		g.AuthTime = subject.AuthTime

@@ -1,6 +1,7 @@
 package tokens
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +44,11 @@ func (i *Introspection) Properties() map[string]any {
 
 // Introspect says what an access token or a refresh token is good for now. Whether the caller may know it is not its matter.
 func (i *Issuer) Introspect(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, token directory.Secret) (*Introspection, error) {
-	if id, g, err := i.findRefresh(ctx, r, token); err != nil || id != "" {
-		return i.refreshIntrospection(ctx, r, g, err)
+	if id, generation, g, err := i.findRefresh(ctx, r, token); err != nil || id != "" {
+		if err != nil || generation != g.Generation {
+			return &Introspection{}, err
+		}
+		return i.refreshIntrospection(ctx, r, policies, g)
 	}
 	p, err := i.o.Authn.Inspect(ctx, r, token)
 	if err == nil {
@@ -57,6 +61,9 @@ func (i *Issuer) Introspect(ctx context.Context, r *memo.Reading, policies *engi
 	if err != nil {
 		return nil, err
 	}
+	if p.Expires <= i.o.Now().Unix() { // the leeway is for the clocks of others
+		return &Introspection{}, nil
+	}
 	found := &Introspection{Active: true, Issuer: i.o.Issuer, Subject: p.Subject, Kind: p.Type, Audience: p.Audience, ClientID: p.ClientID,
 		Org: p.Org, Scope: strings.Join(p.Scopes, " "), TokenType: "Bearer", IssuedAt: p.IssuedAt, Expires: p.Expires, ID: p.Credential.ID,
 		Actor: p.Actor, Confirms: p.Confirms}
@@ -66,52 +73,56 @@ func (i *Issuer) Introspect(ctx context.Context, r *memo.Reading, policies *engi
 	return found, nil
 }
 
-func (i *Issuer) refreshIntrospection(ctx context.Context, r *memo.Reading, g directory.Grant, err error) (*Introspection, error) {
+// refreshIntrospection says of a refresh token what the next access token would be. Its audience is for the client to know.
+func (i *Issuer) refreshIntrospection(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, g directory.Grant) (*Introspection, error) {
+	p, err := i.subject(ctx, r, g)
+	if err == nil {
+		p.ClientID, p.Audience = cmp.Or(g.Client, i.o.Issuer), []string{g.Audience}
+		var narrowed *authn.Principal
+		if narrowed, err = i.current(ctx, r, policies, p); err == nil {
+			p = narrowed
+		}
+	}
+	var ended *Error
+	var failed *authn.Error
+	if errors.As(err, &ended) || errors.As(err, &failed) {
+		return &Introspection{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	if _, err := i.subject(ctx, r, g); err != nil {
-		if ended := (*Error)(nil); errors.As(err, &ended) {
-			return &Introspection{}, nil
-		}
-		return nil, err
-	}
-	// Its scopes and audience are for the client to know, which learns them with each access token.
 	return &Introspection{Active: true, Issuer: i.o.Issuer, Subject: g.Subject, Kind: authn.PrincipalType(g.Kind), ClientID: g.Client, Org: g.Org,
-		Scope: strings.Join(g.Scopes, " "), IssuedAt: g.CreatedAt.Unix(), Expires: g.ExpiresAt.Unix()}, nil
+		Scope: strings.Join(p.Scopes, " "), IssuedAt: g.CreatedAt.Unix(), Expires: g.ExpiresAt.Unix()}, nil
 }
 
-// findRefresh finds the grant of a refresh token that may be used now. The id is empty for anything else.
-func (i *Issuer) findRefresh(ctx context.Context, r *memo.Reading, token directory.Secret) (id string, g directory.Grant, err error) {
-	name, ok := i.o.Master.DerivedID(i.o.Tenant, directory.KindRefreshToken, token)
-	if !ok {
-		return "", g, nil
-	}
+// findRefresh finds the grant of a genuine refresh token, be it the newest or not. The id is empty for anything else.
+func (i *Issuer) findRefresh(ctx context.Context, r *memo.Reading, token directory.Secret) (id string, generation uint64, g directory.Grant, err error) {
+	name, _ := i.o.Master.DerivedID(i.o.Tenant, directory.KindRefreshToken, token)
 	id, generation, ok := cutGeneration(name)
 	if !ok {
-		return "", g, nil
+		return "", 0, g, nil
 	}
 	g, found, err := i.o.Tenant.Grant(id).Find(ctx, r)
-	if err != nil || !found || generation != g.Generation || !i.o.Now().Before(g.ExpiresAt) {
-		return "", g, err
+	if err != nil || !found || generation > g.Generation || !i.o.Now().Before(g.ExpiresAt) {
+		return "", 0, g, err
 	}
-	return id, g, nil
+	return id, generation, g, nil
 }
 
-// Revoke ends a token (RFC 7009): a refresh token with all that came from its grant, an access token for itself. One that is
-// unknown or has ended already is no error; one of another client is.
+// Revoke ends a token (RFC 7009): a refresh token with all that came from its grant, also when it is no more the newest, and an
+// access token for itself. Those of another client stay, and look like ones that are unknown or have ended: no client learns
+// here whether a token is good. Those of the exchange endpoints have no client, so whoever holds them can end them.
 func (i *Issuer) Revoke(ctx context.Context, r *memo.Reading, client *authn.Principal, token directory.Secret) error {
 	if token.IsZero() {
 		return &Error{Code: "invalid_request", Description: "the parameter token is missing"}
 	}
-	foreign := &Error{Code: "unauthorized_client", Description: "the token was issued to another client"}
-	id, g, err := i.findRefresh(ctx, r, token)
+	id, _, g, err := i.findRefresh(ctx, r, token)
 	if err != nil {
 		return err
 	}
 	if id != "" {
-		if g.Client != client.Subject {
-			return foreign
+		if g.Client != "" && g.Client != client.Subject {
+			return nil
 		}
 		return i.commit(ctx, "revoke a grant", func(tx datastore.Tx) error { return tx.Delete(i.o.Tenant.Grant(id).Path) })
 	}
@@ -122,8 +133,8 @@ func (i *Issuer) Revoke(ctx context.Context, r *memo.Reading, client *authn.Prin
 		return nil
 	case err != nil:
 		return err
-	case p.ClientID != client.Subject:
-		return foreign
+	case p.ClientID != client.Subject && p.ClientID != i.o.Issuer:
+		return nil
 	}
 	until := time.Unix(p.Expires, 0).Add(time.Minute) // the largest leeway
 	return i.commit(ctx, "revoke an access token", func(tx datastore.Tx) error {

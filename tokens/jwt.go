@@ -72,7 +72,8 @@ func (i *Issuer) token(a *asked, b *basis, target audience, d *engine.Decision) 
 		claims["cnf"] = a.Confirms
 	}
 	for name, value := range d.Claims {
-		if slices.Contains(authn.ReservedClaims(), name) {
+		// Many decoders do not tell upper from lower case.
+		if slices.ContainsFunc(authn.ReservedClaims(), func(reserved string) bool { return strings.EqualFold(reserved, name) }) {
 			return nil, refused(fmt.Errorf("the token policy set the claim %q, which only the issuer may set", name))
 		}
 		claims[name] = value
@@ -134,6 +135,3 @@ func randomID() (string, error) {
 func (i *Issuer) refreshToken(grant string, generation uint64) directory.Secret {
 	return i.o.Master.Derive(i.o.Tenant, directory.KindRefreshToken, fmt.Sprintf("%s.%d", grant, generation))
 }
-
-// SigningAlgorithms are those with which tokens can be signed.
-func SigningAlgorithms() []string { return []string{"ES256", "EdDSA", "PS256", "RS256"} }

@@ -277,7 +277,7 @@ func generate(alg string) (crypto.Signer, error) {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, err
 	}
-	return nil, fmt.Errorf("tokens cannot be signed with %q, only with one of: %s", alg, strings.Join(SigningAlgorithms(), ", "))
+	return nil, fmt.Errorf("tokens cannot be signed with %q, only with one of: %s", alg, strings.Join(directory.SigningAlgorithms(), ", "))
 }
 
 func sealedFor(kid string) string { return "signing key " + kid }

@@ -183,7 +183,7 @@ func (l locksmith) maintain(t testing.TB) tokens.Maintained {
 func TestEveryAlgorithmVerifiesByTheKeySet(t *testing.T) {
 	l := newLocksmith(t)
 	kids := map[string]bool{}
-	for _, alg := range append(tokens.SigningAlgorithms(), "") {
+	for _, alg := range append(directory.SigningAlgorithms(), "") {
 		t.Run("alg "+alg, func(t *testing.T) {
 			token := l.mustSign(t, alg)
 			header, err := base64.RawURLEncoding.DecodeString(token[:strings.Index(token, ".")])
@@ -206,8 +206,8 @@ func TestEveryAlgorithmVerifiesByTheKeySet(t *testing.T) {
 			}
 		})
 	}
-	if len(kids) != len(tokens.SigningAlgorithms()) {
-		t.Errorf("%d keys for %d algorithms", len(kids), len(tokens.SigningAlgorithms()))
+	if len(kids) != len(directory.SigningAlgorithms()) {
+		t.Errorf("%d keys for %d algorithms", len(kids), len(directory.SigningAlgorithms()))
 	}
 	r := l.memo.Begin()
 	defer r.End()
@@ -220,7 +220,7 @@ func TestEveryAlgorithmVerifiesByTheKeySet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range set.Keys {
-		if key["use"] != "sig" || !slices.Contains(tokens.SigningAlgorithms(), key["alg"]) || !kids[key["kid"]] {
+		if key["use"] != "sig" || !slices.Contains(directory.SigningAlgorithms(), key["alg"]) || !kids[key["kid"]] {
 			t.Errorf("published: %v", key)
 		}
 		for _, private := range []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"} {
@@ -523,7 +523,7 @@ func (l locksmith) issueAndVerify(ctx context.Context, alg string, issued chan<-
 
 func BenchmarkSign(b *testing.B) {
 	l := newLocksmith(b)
-	for _, alg := range tokens.SigningAlgorithms() {
+	for _, alg := range directory.SigningAlgorithms() {
 		b.Run(alg, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -21,7 +21,8 @@ type Pushed struct {
 
 const (
 	requestURIPrefix = "urn:ietf:params:oauth:request_uri:"
-	pushedLifetime   = 90 * time.Second
+	pushedLifetime   = 10 * time.Minute // time enough to sign in
+	maxPushedBytes   = 16 << 10
 )
 
 // Push keeps the authorization request of an authenticated client for a while (RFC 9126). It is checked as it will be when
@@ -34,6 +35,9 @@ func (i *Issuer) Push(ctx context.Context, r *memo.Reading, client *authn.Princi
 		if isOurs(name) || name == "resource" {
 			request[name] = values
 		}
+	}
+	if len(request.Encode()) > maxPushedBytes {
+		return nil, &Error{Code: "invalid_request", Description: fmt.Sprintf("the request is larger than %d KiB", maxPushedBytes>>10)}
 	}
 	switch {
 	case request.Get("request_uri") != "":

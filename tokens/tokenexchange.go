@@ -42,6 +42,9 @@ func (tokenExchange) prove(ctx context.Context, i *Issuer, a *asked) (*basis, er
 		}
 		b.notAfter = earlier(b.notAfter, b.actor.Expires)
 	}
+	if subject.Grant != "" && subject.ClientID == a.client.Subject {
+		b.audience = subject.Audience[0] // what somebody let the client have does not grow by coming here
+	}
 	b.act, err = chain(subject, a.client, b.actor != nil)
 	return b, err
 }
@@ -95,10 +98,13 @@ func (i *Issuer) exchanged(ctx context.Context, a *asked, parameter string, toke
 	return p, nil
 }
 
-// chain is the act claim (RFC 8693 §4.1). A token that somebody else was given shows who uses it now, whether or not an
-// actor_token came along. What the client has got itself, or its holder, stays what it was.
+// chain is the act claim (RFC 8693 §4.1). A token that somebody else was given shows who uses it now, and who did before,
+// whether or not an actor_token came along. What the client has got itself, or its holder, stays what it was.
 func chain(subject, client *authn.Principal, delegated bool) (*authn.Actor, error) {
 	act := subject.Actor
+	if before := subject.AuthorizedParty; before != "" && before != client.Subject && (act == nil || act.Subject != before) {
+		act = &authn.Actor{Type: authn.Client, Subject: before, Actor: act}
+	}
 	if delegated || (subject.ClientID != "" && subject.ClientID != client.Subject) {
 		act = &authn.Actor{Type: authn.Client, Subject: client.Subject, Actor: act}
 	}

@@ -296,11 +296,21 @@ func (i *Issuer) audience(ctx context.Context, a *asked, b *basis) (audience, er
 	return i.target(ctx, a.reading, named)
 }
 
+// Bytes implements memo.Sized.
+func (a audience) Bytes() int { return 100 + len(a.value) + len(a.api) }
+
 // target looks an audience up. What is the audience of no API is for the policy to refuse.
 func (i *Issuer) target(ctx context.Context, r *memo.Reading, named string) (audience, error) {
 	if named == i.o.Issuer {
 		return audience{value: named}, nil
 	}
+	audiences := memo.Table[audience]{Kind: "audience"}
+	var memory [256]byte
+	question := memo.Part(memo.Part(audiences.Ask(memory[:]), i.o.Tenant), named)
+	return audiences.Get(r, memo.KeyOf(question), func(r *memo.Reading) (audience, error) { return i.findTarget(ctx, r, named) })
+}
+
+func (i *Issuer) findTarget(ctx context.Context, r *memo.Reading, named string) (audience, error) {
 	alias, found, err := i.o.Tenant.Audience(named).Find(ctx, r)
 	if err != nil || !found {
 		return audience{value: named}, err

@@ -3,8 +3,8 @@ package tokens_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -100,6 +100,8 @@ func TestPolicyDecidesWhatATokenCarries(t *testing.T) {
 		{"another subject", `decision := {` + allowed + `, "lifetime": 60, "claims": {"sub": "admin"}}`, "access_denied"},
 		{"another issuer", `decision := {` + allowed + `, "lifetime": 60, "claims": {"iss": "https://evil.example"}}`, "access_denied"},
 		{"another audience", `decision := {` + allowed + `, "lifetime": 60, "claims": {"aud": "x"}}`, "access_denied"},
+		{"more scope by a claim in capitals", `decision := {` + allowed + `, "lifetime": 60, "claims": {"SCOPE": "manage"}}`, "access_denied"},
+		{"more scope by a claim with a long s", `decision := {` + allowed + `, "lifetime": 60, "claims": {"ſcope": "manage"}}`, "access_denied"},
 		{"more scope by a claim", `decision := {` + allowed + `, "lifetime": 60, "claims": {"scope": "manage"}}`, "access_denied"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -217,8 +219,8 @@ func TestTokenIsWorthWhatThePolicyWouldGiveNow(t *testing.T) {
 		if !slices.Equal(p.Scopes, row.left) || p.Scopes == nil {
 			t.Errorf("the client has the scopes %q, the token counts for %q", row.have, p.Scopes)
 		}
-		if len(p.Claims) != 2 || p.Claims["plan"] != "gold" || fmt.Sprint(p.Claims["seats"]) != "12" {
-			t.Errorf("policies see the claims %v", p.Claims)
+		if claims, err := json.Marshal(p.Claims); err != nil || string(claims) != `{"plan":"gold","seats":12}` {
+			t.Errorf("policies see the claims %s", claims)
 		}
 	}
 }

@@ -27,6 +27,7 @@ type config struct {
 	Listen         string                  `yaml:"listen"`
 	PublicURL      string                  `yaml:"public_url"`
 	AllowPlaintext bool                    `yaml:"allow_plaintext"`
+	TrustedProxies []netip.Prefix          `yaml:"trusted_proxies"`
 	Data           string                  `yaml:"data"`
 	MasterKey      string                  `yaml:"master_key"`
 	History        time.Duration           `yaml:"history"`
@@ -93,6 +94,8 @@ func defaultConfig() *config {
 	}
 }
 
+const plainText = "credentials would cross the network in plain text"
+
 // byteSize is a number of bytes, written like 1MiB.
 type byteSize int
 
@@ -143,6 +146,7 @@ func settings(c *config) *pflag.FlagSet {
 	flags.StringVar(&c.Listen, "listen", c.Listen, "address to listen on")
 	flags.StringVar(&c.PublicURL, "public-url", c.PublicURL, "URL under which clients reach the server, and the issuer of its tokens")
 	flags.BoolVar(&c.AllowPlaintext, "allow-plaintext", c.AllowPlaintext, "listen on other than loopback addresses without TLS, behind a proxy that has it")
+	flags.Var((*prefixes)(&c.TrustedProxies), "trusted-proxies", "networks of the proxies whose X-Forwarded-For names the caller, such as 10.1.0.0/16,fd00::/8")
 	flags.StringVar(&c.Data, "data", c.Data, "folder of the embedded store")
 	flags.StringVar(&c.MasterKey, "master-key", c.MasterKey, "file of the master key (default: master.key in the data folder; made when there is none)")
 	flags.DurationVar(&c.History, "history", c.History, "how long earlier revisions can be asked for")
@@ -256,6 +260,8 @@ func (c *config) complete() error {
 	}
 	if u, err := url.Parse(c.publicURL(c.Listen)); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		wrong("public_url must be an http or https URL without user, path, query and fragment: tenants have paths of their own")
+	} else if u.Scheme == "http" && !server.Loopback(u.Hostname()) && (c.PublicURL != "" || c.AllowPlaintext) {
+		wrong("public_url must be an https URL, except on loopback: it is %s", u)
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		wrong("tls: certificate and key go together")
@@ -316,6 +322,11 @@ func (c *config) publicURL(address string) string {
 	return "http://" + address
 }
 
+// proxied says that callers cannot come but through a proxy, which has the TLS that they need.
+func (c *config) proxied() bool {
+	return c.TLS.Certificate == "" && (c.AllowPlaintext || strings.HasPrefix(c.PublicURL, "https:"))
+}
+
 // mayListen refuses to carry secrets over a network in plain text.
 func (c *config) mayListen() error {
 	if c.TLS.Certificate != "" || c.AllowPlaintext {
@@ -325,10 +336,10 @@ func (c *config) mayListen() error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	if ip := net.ParseIP(host); host == "localhost" || (ip != nil && ip.IsLoopback()) {
+	if server.Loopback(host) {
 		return nil
 	}
-	return fmt.Errorf("listen: %s is not a loopback address and there is no TLS certificate, so credentials would cross the network in plain text: "+
+	return fmt.Errorf("listen: %s is not a loopback address and there is no TLS certificate, so "+plainText+": "+
 		"set tls, or allow_plaintext behind a proxy that has it", c.Listen)
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -104,7 +103,7 @@ func (q question) body() ([]byte, error) {
 
 func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
 	if q.remote.server != "" {
-		return q.askServer(cmd.Context(), lookupEnv, body)
+		return q.askServer(cmd, lookupEnv, body)
 	}
 	c, err := loadConfig(cmd, lookupEnv)
 	if err != nil {
@@ -126,13 +125,13 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 	return answer, errors.Join(err, s.close())
 }
 
-func (q question) askServer(ctx context.Context, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
+func (q question) askServer(cmd *cobra.Command, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
 	var answer server.Explained
 	path := "/access/v1/evaluation"
 	if q.explain {
 		path = "/v1/explain"
 	}
-	text, err := q.remote.send(ctx, lookupEnv, http.MethodPost, path, body)
+	text, err := q.remote.send(cmd, lookupEnv, http.MethodPost, path, body)
 	if err != nil {
 		return answer, err
 	}

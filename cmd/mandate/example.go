@@ -63,7 +63,7 @@ func (e *example) print(w io.Writer, url, policies string) {
 	for _, m := range e.made {
 		say(w, "  %-15s %-18s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose())
 	}
-	say(w, "A vendor sends base64(vendor token:partner token) as its bearer token.\n")
+	say(w, "A vendor sends base64(vendor token:partner token) as its bearer token; the partner token of a delegated\nintegration is sent alone.\n")
 
 	gateway := e.secret(directory.KindAPIKey, "documents-gateway")
 	client := "acme-sync:" + e.secret(directory.KindClientSecret, "acme-sync")

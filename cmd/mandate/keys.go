@@ -135,7 +135,7 @@ func keyCommand(lookupEnv func(string) (string, bool), cmd *cobra.Command, reque
 
 func (q keyRequest) send(cmd *cobra.Command, lookupEnv func(string) (string, bool), at remote) (list keyList, err error) {
 	if at.server != "" {
-		text, err := at.send(cmd.Context(), lookupEnv, q.method, q.path, q.body)
+		text, err := at.send(cmd, lookupEnv, q.method, q.path, q.body)
 		if err != nil {
 			return list, err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"mandate/directory"
@@ -35,7 +36,7 @@ func (r *remote) addFlags(flags *pflag.FlagSet) {
 }
 
 // send makes a request to the server, with the credential that the operator gave, and returns the body of the answer.
-func (r remote) send(ctx context.Context, lookupEnv func(string) (string, bool), method, path string, body []byte) ([]byte, error) {
+func (r remote) send(cmd *cobra.Command, lookupEnv func(string) (string, bool), method, path string, body []byte) ([]byte, error) {
 	authorization, _ := lookupEnv(authorizationEnv)
 	if r.authorizationFile != "" {
 		text, err := os.ReadFile(r.authorizationFile)
@@ -47,17 +48,23 @@ func (r remote) send(ctx context.Context, lookupEnv func(string) (string, bool),
 	if authorization == "" {
 		return nil, errors.New("no credential for the server: set " + authorizationEnv + " or --authorization-file")
 	}
-	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), remoteTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, server.Issuer(r.server, directory.Tenant(r.tenant))+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("ask the server: %w", err)
 	}
+	plaintext, _ := cmd.Flags().GetBool("allow-plaintext")
+	if request.URL.Scheme != "https" && !plaintext && !server.Loopback(request.URL.Hostname()) {
+		return nil, fmt.Errorf("%s is not a loopback address and its URL is not https, so %s: use https, or --allow-plaintext", request.URL.Host, plainText)
+	}
 	request.Header.Set("Authorization", authorization)
 	if len(body) > 0 {
 		request.Header.Set("Content-Type", "application/json")
 	}
-	response, err := http.DefaultClient.Do(request)
+	// A redirect could lead to plain text.
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("ask the server: %w", err)
 	}

@@ -80,6 +80,9 @@ func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(listener, certificates) }()
+	if c.proxied() && len(c.TrustedProxies) == 0 {
+		log.Warn("the addresses of callers are not known, so that guessing passwords is not slowed down by address: set trusted_proxies")
+	}
 	log.Info("serving", "address", listener.Addr().String(), "issuer", c.PublicURL)
 	select {
 	case err = <-served:

@@ -371,6 +371,56 @@ func TestKeysAtARunningServer(t *testing.T) {
 	}
 }
 
+// A refresh token that comes back after its successor was used may have been stolen: that is logged and counted.
+func TestSecurityEventsAreSeen(t *testing.T) {
+	p := start(t, t.TempDir(), "serve", "--dev", "--listen", "127.0.0.1:0", "--tokens-refresh-grace", "0s")
+	password := p.wait(t, `^ +password +alice +(\S+)`)[1]
+	operator := p.wait(t, `^ +API key +operator +(\S+)`)[1]
+	base := "http://" + p.address
+	first, _ := shell(t, "curl -s -X POST "+base+"/auth -u alice:"+password)["refresh_token"].(string)
+	refresh := "curl -s " + base + "/auth/refresh -d refresh_token=" + first
+	if answer := shell(t, refresh); answer["access_token"] == nil {
+		t.Fatalf("not refreshed: %v", answer)
+	}
+	if answer := shell(t, refresh); answer["error"] != "invalid_grant" {
+		t.Errorf("replayed: %v", answer)
+	}
+	line := p.wait(t, `level=WARN msg="security event" .*`)[0]
+	kind := regexp.MustCompile(` type=(\S+)`).FindStringSubmatch(line)
+	if kind == nil || !strings.Contains(line, "subject=alice") || !strings.Contains(line, "tenant=default") {
+		t.Fatalf("logged %s", line)
+	}
+	metrics, err := exec.CommandContext(t.Context(), "curl", "-s", "-H", "Authorization: Bearer "+operator, base+"/metrics").Output()
+	if want := `mandate_security_events_total{tenant="default",type="` + kind[1] + `"} 1`; err != nil || !strings.Contains(string(metrics), want) {
+		t.Errorf("the metrics are without %s: %v", want, err)
+	}
+	if strings.Contains(line, first) || strings.Contains(string(metrics), first) {
+		t.Error("a refresh token is shown")
+	}
+}
+
+// Behind a proxy that is not named all callers would have one address, which the operator has to know.
+func TestUnknownAddressesAreSaid(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		more   []string
+		warned bool
+	}{
+		{"no proxy", nil, false},
+		{"a proxy that is not named", []string{"--allow-plaintext"}, true},
+		{"a proxy before loopback", []string{"--public-url", "https://mandate.example"}, true},
+		{"a proxy that is named", []string{"--allow-plaintext", "--trusted-proxies", "127.0.0.0/8"}, false},
+	} {
+		p := start(t, t.TempDir(), append([]string{"serve", "--data", "data", "--listen", "127.0.0.1:0"}, row.more...)...)
+		if got := strings.Count(p.output(), "set trusted_proxies"); (got == 1) != row.warned || got > 1 {
+			t.Errorf("%s: warned %d times:\n%s", row.name, got, p.output())
+		}
+		if err := p.stop(t); err != nil {
+			t.Errorf("%s: the server ended with %v", row.name, err)
+		}
+	}
+}
+
 // Whoever only opens connections cannot take the memory of the machine: each may hold a body.
 func TestConnectionsAreBounded(t *testing.T) {
 	p := start(t, t.TempDir(), "serve", "--dev", "--listen", "127.0.0.1:0", "--limits-connections", "3")

@@ -139,7 +139,8 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		s.following.Go(func() { s.maintain(following, id, tenant.Tokens) })
 		tenants = append(tenants, tenant)
 	}
-	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections, Log: s.log})
+	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections,
+		Proxied: c.proxied(), TrustedProxies: c.TrustedProxies, Log: s.log})
 	return err
 }
 
