@@ -44,15 +44,14 @@ func (a *Authenticator) ConnectionFor(ctx context.Context, r *memo.Reading, emai
 	if err != nil || !found {
 		return "", "", false, err
 	}
-	errFirst := errors.New("the first is enough")
 	err = a.tenant.Connections(ctx, r, owner.ID, func(candidate string, c directory.Connection) error {
 		if c.Status != directory.Active {
 			return nil
 		}
 		id = candidate
-		return errFirst
+		return directory.ErrEnough
 	})
-	if err != nil && !errors.Is(err, errFirst) {
+	if err != nil {
 		return "", "", false, err
 	}
 	return owner.ID, id, id != "", nil

@@ -63,8 +63,8 @@ func (c *checker) redirects(field string, client *ClientEntry) {
 	}
 }
 
-// jwtBearerGrant is that of workloads (RFC 7523 §2.1).
-const jwtBearerGrant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+// JWTBearerGrant is that of workloads (RFC 7523 §2.1).
+const JWTBearerGrant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 // clientAuthentication checks that the client has what its method needs (RFC 7591 §2, RFC 8705 §2).
 func (c *checker) clientAuthentication(here string, client *ClientEntry) {
@@ -73,9 +73,9 @@ func (c *checker) clientAuthentication(here string, client *ClientEntry) {
 	c.oneOf(field, method, "client_secret_basic", "client_secret_post", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth", "none")
 	switch method {
 	case "none": // RFC 6749 §2.1, §4.4
-		workload := len(client.FederatedCredentials) > 0 && !slices.ContainsFunc(client.GrantTypes, func(g string) bool { return g != jwtBearerGrant })
+		workload := len(client.FederatedCredentials) > 0 && !slices.ContainsFunc(client.GrantTypes, func(g string) bool { return g != JWTBearerGrant })
 		if client.Kind != "native" && client.Kind != "spa" && !workload {
-			c.report(field, "is none, which is for clients of the kinds native and spa, and for workloads with federated_credentials and no other grant than %s", jwtBearerGrant)
+			c.report(field, "is none, which is for clients of the kinds native and spa, and for workloads with federated_credentials and no other grant than %s", JWTBearerGrant)
 		}
 		if slices.Contains(client.GrantTypes, "client_credentials") {
 			c.report(field, "is none, so the client has no credentials for client_credentials")

@@ -123,6 +123,9 @@ func putIfChanged(ctx context.Context, tx datastore.Tx, p datastore.Path, value 
 	return nil
 }
 
+// ErrEnough ends a listing that is handed it back, which is no failure.
+var ErrEnough = errors.New("enough")
+
 // each calls do with every record directly below prefix, and the segments of its path below the tenant.
 func each[T any](ctx context.Context, r datastore.Reader, prefix datastore.Path, do func(segments []string, record T) error) error {
 	for fact, err := range r.Scan(ctx, prefix, datastore.Path{}) {
@@ -133,7 +136,10 @@ func each[T any](ctx context.Context, r datastore.Reader, prefix datastore.Path,
 		if err := json.Unmarshal(fact.Value, &record); err != nil {
 			return fmt.Errorf("read %s: %w", fact.Path, err)
 		}
-		if err := do(fact.Path.Segments(), record); err != nil {
+		switch err := do(fact.Path.Segments(), record); {
+		case errors.Is(err, ErrEnough):
+			return nil
+		case err != nil:
 			return err
 		}
 	}

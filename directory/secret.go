@@ -67,8 +67,6 @@ const (
 	KindCode         SecretKind = "ac" // authorization code
 	KindRefreshToken SecretKind = "rt"
 	KindDeviceCode   SecretKind = "dc"
-	KindRequest      SecretKind = "pr" // pushed authorization request
-	KindRegistration SecretKind = "ra" // registration access token
 )
 
 const (

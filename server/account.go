@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -61,7 +60,6 @@ func (p *pages) account(v *visitor) error {
 
 func (p *pages) consentLines(v *visitor) ([]consentLine, error) {
 	var lines []consentLine
-	errEnough := errors.New("enough")
 	err := p.tenant.ID.Consents(v.ctx, v.reading, v.user.Subject, func(client string, consent directory.Consent) error {
 		record, _, err := p.tenant.ID.Client(client).Find(v.ctx, v.reading)
 		if err != nil {
@@ -82,11 +80,11 @@ func (p *pages) consentLines(v *visitor) ([]consentLine, error) {
 			lines = append(lines, line)
 		}
 		if len(lines) > maxConsents {
-			return errEnough
+			return directory.ErrEnough
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil {
 		return nil, err
 	}
 	slices.SortStableFunc(lines, func(a, b consentLine) int {

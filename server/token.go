@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/directory"
 	"mandate/tokens"
 )
 
@@ -30,12 +31,11 @@ func (h *handler) tokenFormOrJSON(c *fiber.Ctx) error {
 	return h.token(c, p, !isJSON)
 }
 
-// jwtBearer needs no client: the assertion says which one it stands for (RFC 7523 §3.1).
-const jwtBearer = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
 // token authenticates the client and issues what the policy allows.
 func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
-	return h.oauth(c, p, registered, p.get("grant_type") == jwtBearer, func(call *oauthCall) error {
+	// An assertion says itself which client it stands for (RFC 7523 §3.1).
+	without := clientless(p.get("grant_type") == directory.JWTBearerGrant)
+	return h.oauth(c, p, registered, without, func(call *oauthCall) error {
 		confirms, err := call.confirms()
 		if err != nil {
 			return err

@@ -308,14 +308,13 @@ func (i *Issuer) candidates(ctx context.Context, r *memo.Reading, a *Authorizati
 		return []string{user.Org}, nil
 	}
 	var orgs []string
-	errEnough := errors.New("enough")
 	err := i.o.Tenant.OrgsOf(ctx, r, user.Subject, func(org string) error {
 		if orgs = append(orgs, org); len(orgs) == maxOffers {
-			return errEnough
+			return directory.ErrEnough
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil {
 		return nil, err
 	}
 	if len(orgs) == 0 {

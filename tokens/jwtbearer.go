@@ -8,8 +8,6 @@ import (
 	"mandate/authn"
 )
 
-const bearerGrantType = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
 // jwtBearer is RFC 7523 §2.1: the JWT of a workload stands for a client, and so for its authentication as well (§3.1). The
 // token is for that client itself, as with client_credentials.
 type jwtBearer struct{}

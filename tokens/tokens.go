@@ -159,12 +159,12 @@ type basis struct {
 
 func grants() map[string]grant {
 	return map[string]grant{
-		"client_credentials": clientCredentials{},
-		"authorization_code": authorizationCode{},
-		"refresh_token":      refreshToken{},
-		deviceGrantType:      deviceCode{},
-		exchangeGrantType:    tokenExchange{},
-		bearerGrantType:      jwtBearer{},
+		"client_credentials":     clientCredentials{},
+		"authorization_code":     authorizationCode{},
+		"refresh_token":          refreshToken{},
+		deviceGrantType:          deviceCode{},
+		exchangeGrantType:        tokenExchange{},
+		directory.JWTBearerGrant: jwtBearer{},
 	}
 }
 
@@ -353,14 +353,13 @@ func (i *Issuer) onlyAudience(ctx context.Context, a *asked, b *basis) (string, 
 // someAudiences are those of the tenant's first two APIs: enough to know whether there is only one.
 func (i *Issuer) someAudiences(ctx context.Context, r *memo.Reading) ([]string, error) {
 	var found []string
-	errEnough := errors.New("enough")
 	err := i.o.Tenant.APIs(ctx, r, func(_ string, api directory.API) error {
 		if found = append(found, api.Audience); len(found) == 2 {
-			return errEnough
+			return directory.ErrEnough
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errEnough) {
+	if err != nil {
 		return nil, err
 	}
 	return found, nil
