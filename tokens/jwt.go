@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	stdjson "encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/golang-jwt/jwt/v5"
 
 	"mandate/authn"
@@ -18,7 +20,7 @@ import (
 
 // token is an access token to be signed.
 type token struct {
-	claims         jwt.MapClaims
+	claims         accessClaims
 	alg            string
 	scopes         []string
 	lifetime       time.Duration
@@ -26,7 +28,30 @@ type token struct {
 	policyRevision string
 }
 
-// token puts the claims together (RFC 9068 §2.2).
+// accessClaims are the claims of an access token (RFC 9068 §2.2) and Mandate's own, as authn.ReservedClaims names them.
+type accessClaims struct {
+	Issuer          string              `json:"iss"`
+	Subject         string              `json:"sub"`
+	Kind            authn.PrincipalType `json:"sub_type"`
+	Audience        string              `json:"aud"`
+	ClientID        string              `json:"client_id"`
+	AuthorizedParty string              `json:"azp"`
+	Org             string              `json:"org,omitzero"`
+	Scope           string              `json:"scope"`
+	ID              string              `json:"jti"`
+	IssuedAt        int64               `json:"iat"`
+	Expires         int64               `json:"exp"`
+	AuthTime        int64               `json:"auth_time,omitzero"`
+	Methods         []string            `json:"amr,omitempty"`
+	Grant           string              `json:"grant_id,omitzero"`
+	Connection      string              `json:"connection,omitzero"`
+	Roles           []string            `json:"roles,omitempty"`
+	Actor           *authn.Actor        `json:"act,omitzero"`
+	Confirms        authn.Confirmation  `json:"cnf,omitzero"`
+	Others          jsontext.Value      `json:",embed"` // of the policy
+}
+
+// token puts the claims together.
 func (i *Issuer) token(a *asked, b *basis, target audience, d *engine.Decision) (*token, error) {
 	if d.Lifetime < time.Second || d.Lifetime > maxLifetime {
 		return nil, refused(fmt.Errorf("the token policy gave a lifetime of %v, must be between 1s and %v", d.Lifetime, maxLifetime))
@@ -42,44 +67,41 @@ func (i *Issuer) token(a *asked, b *basis, target audience, d *engine.Decision) 
 	if err != nil {
 		return nil, err
 	}
+	others, err := claimsOfPolicy(d)
+	if err != nil {
+		return nil, err
+	}
 	client := i.o.Issuer
 	if a.client != nil {
 		client = a.client.Subject
 	}
 	s := b.subject
-	claims := jwt.MapClaims{
-		"iss": i.o.Issuer, "sub": s.Subject, "sub_type": s.Type, "aud": target.value, "client_id": client, "azp": client,
-		"scope": strings.Join(d.Scopes, " "), "jti": jti, "iat": now.Unix(), "exp": now.Add(lifetime).Unix(),
+	claims := accessClaims{Issuer: i.o.Issuer, Subject: s.Subject, Kind: s.Type, Audience: target.value, ClientID: client, AuthorizedParty: client,
+		Org: d.Org, Scope: strings.Join(d.Scopes, " "), ID: jti, IssuedAt: now.Unix(), Expires: now.Add(lifetime).Unix(), AuthTime: s.AuthTime,
+		Grant: b.grantID, Connection: s.Connection, Roles: s.Roles, Actor: b.act, Confirms: a.Confirms, Others: others}
+	if s.Type == authn.User {
+		claims.Methods = s.Methods
 	}
-	for name, value := range map[string]string{"org": d.Org, "grant_id": b.grantID, "connection": s.Connection} {
-		if value != "" {
-			claims[name] = value
-		}
+	return &token{claims: claims, alg: target.alg, scopes: d.Scopes, lifetime: lifetime, policyRevision: d.PolicyRevision,
+		refresh: b.refreshable && b.grant != nil}, nil
+}
+
+// claimsOfPolicy are those that the policy adds, as JSON; nil when there are none.
+func claimsOfPolicy(d *engine.Decision) (jsontext.Value, error) {
+	if len(d.Claims) == 0 {
+		return nil, nil
 	}
-	if s.AuthTime != 0 {
-		claims["auth_time"] = s.AuthTime
-	}
-	if s.Type == authn.User && len(s.Methods) > 0 {
-		claims["amr"] = s.Methods
-	}
-	if len(s.Roles) > 0 {
-		claims["roles"] = s.Roles
-	}
-	if b.act != nil {
-		claims["act"] = b.act
-	}
-	if a.Confirms != (authn.Confirmation{}) {
-		claims["cnf"] = a.Confirms
-	}
-	for name, value := range d.Claims {
+	for name := range d.Claims {
 		// Many decoders do not tell upper from lower case.
 		if slices.ContainsFunc(authn.ReservedClaims(), func(reserved string) bool { return strings.EqualFold(reserved, name) }) {
 			return nil, refused(fmt.Errorf("the token policy set the claim %q, which only the issuer may set", name))
 		}
-		claims[name] = value
 	}
-	return &token{claims: claims, alg: target.alg, scopes: d.Scopes, lifetime: lifetime, policyRevision: d.PolicyRevision,
-		refresh: b.refreshable && b.grant != nil}, nil
+	text, err := stdjson.Marshal(d.Claims) // whose json.Number is a number
+	if err != nil {
+		return nil, refused(fmt.Errorf("encode the claims of the token policy: %w", err))
+	}
+	return text, nil
 }
 
 // sign signs the access token, and the ID token that goes with one of the scope openid.
@@ -108,12 +130,12 @@ func (i *Issuer) idToken(ctx context.Context, a *asked, b *basis, t *token) (str
 		return "", err
 	}
 	claims := jwt.MapClaims{"iss": i.o.Issuer, "sub": b.subject.Subject, "aud": a.client.Subject, "azp": a.client.Subject,
-		"iat": t.claims["iat"], "exp": t.claims["exp"], "auth_time": b.subject.AuthTime, "amr": b.subject.Methods}
+		"iat": t.claims.IssuedAt, "exp": t.claims.Expires, "auth_time": b.subject.AuthTime, "amr": b.subject.Methods}
 	if b.grant.Nonce != "" {
 		claims["nonce"] = b.grant.Nonce
 	}
-	if org, ok := t.claims["org"]; ok {
-		claims["org"] = org
+	if t.claims.Org != "" {
+		claims["org"] = t.claims.Org
 	}
 	alg := client.IDTokenSignedResponseAlg
 	if alg == "" {

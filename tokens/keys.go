@@ -12,13 +12,13 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/lestrrat-go/jwx/v3/jwk"
 
@@ -76,9 +76,9 @@ type signer struct {
 // Keys are those that sign the issuer's tokens.
 func (i *Issuer) Keys() *Keyring { return i.keys }
 
-// Sign makes a JWT of the given type with the tenant's key for the algorithm, ES256 when that is empty. Its header has
-// alg, kid and typ.
-func (i *Issuer) Sign(ctx context.Context, r *memo.Reading, alg, typ string, claims jwt.MapClaims) (string, error) {
+// Sign makes a JWT of the given type, with claims that are a JSON object, by the tenant's key for the algorithm, ES256 when
+// that is empty. Its header has alg, kid and typ.
+func (i *Issuer) Sign(ctx context.Context, r *memo.Reading, alg, typ string, claims any) (string, error) {
 	s, err := i.keys.signer(ctx, r, cmp.Or(alg, jwt.SigningMethodES256.Alg()))
 	if err != nil {
 		return "", fmt.Errorf("open a signing key: %w", err)
@@ -88,8 +88,8 @@ func (i *Issuer) Sign(ctx context.Context, r *memo.Reading, alg, typ string, cla
 
 // sign does what golang-jwt does for a token, without a header to put together each time. A kid is base64url, and typ
 // one of the few that Mandate uses: neither needs to be escaped.
-func (s *signer) sign(typ string, claims jwt.MapClaims) (string, error) {
-	payload, err := json.Marshal(claims)
+func (s *signer) sign(typ string, claims any) (string, error) {
+	payload, err := json.Marshal(claims, json.Deterministic(true))
 	if err != nil {
 		return "", fmt.Errorf("encode the claims of a token: %w", err)
 	}
