@@ -348,9 +348,9 @@ func (i *Issuer) offer(ctx context.Context, r *memo.Reading, policies *engine.Po
 	}
 	offline := slices.Contains(a.Record.GrantTypes, "refresh_token") &&
 		(!slices.Contains(decision.Scopes, "openid") || slices.Contains(decision.Scopes, "offline_access"))
-	// Any program on a device can pass for one that has no secret and is reached there, so it never gets on without a person
-	// (RFC 8252 §8.6).
-	unassured := a.Record.TokenEndpointAuthMethod == "none" && !strings.HasPrefix(a.RedirectURI, "https://")
+	// Any program on a device can pass for one that has no secret and is reached there, and a device may be somebody else's, so
+	// neither ever gets on without a person (RFC 8252 §8.6, RFC 8628 §5.4), who finds it among what was allowed.
+	unassured := a.grantType == deviceGrantType || (a.Record.TokenEndpointAuthMethod == "none" && !strings.HasPrefix(a.RedirectURI, "https://"))
 	return &Offer{Org: decision.Org, Scopes: decision.Scopes, Agreed: !obliged && !unassured, Lifetime: int64(decision.Lifetime.Seconds()), Offline: offline}, nil
 }
 
