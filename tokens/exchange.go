@@ -71,8 +71,5 @@ func (i *Issuer) onlyOrg(ctx context.Context, a *asked, holder *authn.Principal)
 
 // expiry is when a principal's credential ends, zero when it does not.
 func expiry(p *authn.Principal) time.Time {
-	if p.Expires == 0 {
-		return time.Time{}
-	}
-	return time.Unix(p.Expires, 0)
+	return earlier(time.Time{}, p.Expires)
 }

@@ -3,7 +3,6 @@ package tokens
 import (
 	"context"
 	"errors"
-	"time"
 
 	"mandate/authn"
 )
@@ -28,5 +27,5 @@ func (jwtBearer) prove(ctx context.Context, i *Issuer, a *asked) (*basis, error)
 		return nil, &Error{Code: "invalid_grant", Description: "the assertion stands for another client than the one that sends it"}
 	}
 	a.client = client
-	return &basis{subject: client, notAfter: earlier(time.Time{}, client.Expires)}, nil
+	return &basis{subject: client, notAfter: expiry(client)}, nil
 }

@@ -22,7 +22,6 @@ import (
 
 	"mandate/authn"
 	"mandate/datastore"
-	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/tokens"
@@ -41,25 +40,12 @@ type locksmith struct {
 
 func newLocksmith(t testing.TB) locksmith {
 	t.Helper()
-	store, err := badgerstore.Open(t.TempDir(), badgerstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	master, err := directory.NewMasterKey([32]byte{1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := directory.ParseFile(strings.NewReader("clients: [{id: sync, secret: s}]"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := (directory.Importer{Store: store, Master: master}).Import(t.Context(), "default", file); err != nil {
-		t.Fatal(err)
-	}
+	h := newHouse(t)
+	store, master := h.store, h.master
 	l := locksmith{store: store, ahead: &atomic.Int64{}}
 	l.memo = memo.New(store, memo.Options{Bytes: 16 << 20, Now: l.now})
 	l.authn = authn.New(authn.Options{Tenant: "default", Master: master, Issuer: issuerURL, Store: store, Now: l.now})
+	var err error
 	l.Issuer, err = tokens.NewIssuer(t.Context(), store, tokens.Options{Tenant: "default", Issuer: issuerURL, Master: master, Authn: l.authn,
 		KeyLifetime: keyLifetime, Now: l.now})
 	if err != nil {

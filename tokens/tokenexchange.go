@@ -32,7 +32,7 @@ func (tokenExchange) prove(ctx context.Context, i *Issuer, a *asked) (*basis, er
 	if err != nil {
 		return nil, err
 	}
-	b := &basis{subject: subject, org: subject.Org, grantID: subject.Grant, notAfter: earlier(time.Time{}, subject.Expires), issuedType: accessTokenType}
+	b := &basis{subject: subject, org: subject.Org, grantID: subject.Grant, notAfter: expiry(subject), issuedType: accessTokenType}
 	if !a.ActorToken.IsZero() {
 		if b.actor, err = i.exchanged(ctx, a, "actor_token", a.ActorToken); err != nil {
 			return nil, err

@@ -15,7 +15,6 @@ import (
 
 	"mandate/authn"
 	"mandate/datastore"
-	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
@@ -106,26 +105,12 @@ actors contains actor.sub if {
 
 func newOffice(t *testing.T) office {
 	t.Helper()
-	store, err := badgerstore.Open(t.TempDir(), badgerstore.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = store.Close() })
-	master, err := directory.NewMasterKey([32]byte{1})
-	if err != nil {
-		t.Fatal(err)
-	}
 	grants := strings.NewReplacer("GRANTS", `client_credentials, "`+exchangeGrant+`", "`+deviceGrant+`"`, "DEVICE", `"`+deviceGrant+`"`)
-	file, err := directory.ParseFile(strings.NewReader(grants.Replace(officeFile)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := (directory.Importer{Store: store, Master: master}).Import(t.Context(), "default", file); err != nil {
-		t.Fatal(err)
-	}
-	o := office{house: house{store: store, master: master}, set: policySet(t, officeRego), ahead: &atomic.Int64{}}
-	o.authn = authn.New(authn.Options{Tenant: "default", Master: master, Issuer: issuerURL, Store: store, Now: o.now})
-	o.Issuer, err = tokens.NewIssuer(t.Context(), store, tokens.Options{Tenant: "default", Issuer: issuerURL, Master: master, Authn: o.authn,
+	h := houseOf(t, grants.Replace(officeFile))
+	o := office{house: h, set: policySet(t, officeRego), ahead: &atomic.Int64{}}
+	o.authn = authn.New(authn.Options{Tenant: "default", Master: o.master, Issuer: issuerURL, Store: o.store, Now: o.now})
+	var err error
+	o.Issuer, err = tokens.NewIssuer(t.Context(), o.store, tokens.Options{Tenant: "default", Issuer: issuerURL, Master: o.master, Authn: o.authn,
 		Policy: engine.New("default", o.set, engine.Options{EvaluationLimit: time.Minute, Now: o.now}), Lifetime: 10 * time.Minute,
 		CodeLifetime: time.Minute, RefreshLifetime: time.Hour, RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour,
 		Report: func(tokens.SecurityEvent) {}, Now: o.now})

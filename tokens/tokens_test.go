@@ -32,7 +32,13 @@ type house struct {
 	dir    string
 }
 
-func newHouse(t *testing.T) house {
+func newHouse(t testing.TB) house {
+	t.Helper()
+	return houseOf(t, "clients: [{id: sync, secret: s}]")
+}
+
+// houseOf is a store with that directory.
+func houseOf(t testing.TB, text string) house {
 	t.Helper()
 	dir := t.TempDir()
 	store, err := badgerstore.Open(dir, badgerstore.Options{})
@@ -44,7 +50,7 @@ func newHouse(t *testing.T) house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := directory.ParseFile(strings.NewReader("clients: [{id: sync, secret: s}]"))
+	file, err := directory.ParseFile(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
