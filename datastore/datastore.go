@@ -71,6 +71,9 @@ type Reader interface {
 	Revision() Revision
 	// Get returns the document at p, which the caller may keep and change, or ErrNotFound.
 	Get(ctx context.Context, p Path) ([]byte, error)
+	// Stat returns the revision of the commit that last set the document at p, or ErrNotFound. For one that the
+	// transaction has set itself it is 0, for nobody knows it yet.
+	Stat(ctx context.Context, p Path) (Revision, error)
 	// Scan yields all documents strictly below prefix whose path sorts after the given one (the zero Path: from the
 	// start), in the byte order of Path.Key. To go on with the next page, pass the last path of this one. When
 	// an error is yielded, it is the last.
@@ -95,10 +98,11 @@ type Tx interface {
 	Delete(p Path) error
 }
 
-// Fact is a document at its path.
+// Fact is a document at its path, and the revision that Stat returns for it.
 type Fact struct {
-	Path  Path
-	Value []byte
+	Path     Path
+	Value    []byte
+	Revision Revision
 }
 
 // Change is one commit, as Watch reports it. The new values are read with ViewAt(Revision). Writes has each path once, and

@@ -61,6 +61,20 @@ func (t *tx) Get(ctx context.Context, p datastore.Path) ([]byte, error) {
 	return t.view.Get(ctx, p)
 }
 
+func (t *tx) Stat(ctx context.Context, p datastore.Path) (datastore.Revision, error) {
+	if t.over {
+		return 0, errTxOver
+	}
+	if w, ok := t.writes[p.Key()]; ok {
+		if w.deleted {
+			return 0, datastore.ErrNotFound
+		}
+		return 0, nil
+	}
+	t.points[p.Key()] = struct{}{}
+	return t.view.Stat(ctx, p)
+}
+
 // Scan merges the snapshot with the writes that were made before the loop began.
 func (t *tx) Scan(ctx context.Context, prefix, after datastore.Path) iter.Seq2[datastore.Fact, error] {
 	return func(yield func(datastore.Fact, error) bool) {

@@ -86,6 +86,27 @@ func (v *view) get(ctx context.Context, key string) ([]byte, error) {
 	return value, err
 }
 
+func (v *view) Stat(ctx context.Context, p datastore.Path) (datastore.Revision, error) {
+	if !p.Valid() {
+		return 0, fmt.Errorf("stat: %w", datastore.ErrPath)
+	}
+	if err := v.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer v.leave()
+	item, err := v.txn.Get([]byte(p.Key()))
+	if gone := v.kept(); gone != nil {
+		return 0, gone
+	}
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return 0, datastore.ErrNotFound
+	case err != nil:
+		return 0, fmt.Errorf("stat a document: %w", err)
+	}
+	return datastore.Revision(item.Version()), nil
+}
+
 func (v *view) Scan(ctx context.Context, prefix, after datastore.Path) iter.Seq2[datastore.Fact, error] {
 	return func(yield func(datastore.Fact, error) bool) {
 		if !prefix.Valid() {
@@ -151,7 +172,7 @@ func (v *view) page(ctx context.Context, below, from string, size int) (page, er
 		if err != nil {
 			return page{}, fmt.Errorf("read %q: %w", path, err)
 		}
-		p.facts = append(p.facts, datastore.Fact{Path: path, Value: value})
+		p.facts = append(p.facts, datastore.Fact{Path: path, Value: value, Revision: datastore.Revision(it.Item().Version())})
 		bytes += len(value)
 	}
 	return p, v.kept()

@@ -27,8 +27,8 @@ type Reading struct {
 type request struct {
 	memo *Memo // nil: nothing is remembered
 	rev  datastore.Revision
-	view datastore.View // opened when something has to be read
-	own  bool           // the view is closed with the request
+	view datastore.Reader // opened when something has to be read
+	own  bool             // the view is closed with the request
 	root Reading
 }
 
@@ -43,9 +43,9 @@ func (m *Memo) Begin() *Reading {
 	return &q.root
 }
 
-// Over is a Reading of a view that remembers nothing, and does not close the view.
-func Over(view datastore.View) *Reading {
-	q := &request{rev: view.Revision(), view: view}
+// Over is a Reading of a view or a transaction, which stays open. It remembers nothing.
+func Over(r datastore.Reader) *Reading {
+	q := &request{rev: r.Revision(), view: r}
 	q.root = Reading{request: q, until: math.MaxInt64}
 	return &q.root
 }
@@ -56,8 +56,8 @@ func (r *Reading) End() {
 	if !q.own {
 		return
 	}
-	if q.view != nil {
-		q.view.Close()
+	if view, ok := q.view.(datastore.View); ok {
+		view.Close()
 	}
 	memo := q.memo
 	*q = request{}
@@ -79,6 +79,18 @@ func (r *Reading) Get(ctx context.Context, p datastore.Path) ([]byte, error) {
 	return view.Get(ctx, p)
 }
 
+// Stat implements datastore.Reader.
+func (r *Reading) Stat(ctx context.Context, p datastore.Path) (datastore.Revision, error) {
+	if r.noting {
+		r.note(r.memo.clock.Point(p))
+	}
+	view, err := r.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return view.Stat(ctx, p)
+}
+
 // Scan implements datastore.Reader.
 func (r *Reading) Scan(ctx context.Context, prefix, after datastore.Path) iter.Seq2[datastore.Fact, error] {
 	if r.noting {
@@ -91,7 +103,7 @@ func (r *Reading) Scan(ctx context.Context, prefix, after datastore.Path) iter.S
 	return view.Scan(ctx, prefix, after)
 }
 
-func (q *request) open(ctx context.Context) (datastore.View, error) {
+func (q *request) open(ctx context.Context) (datastore.Reader, error) {
 	if q.view == nil {
 		view, err := q.memo.store.ViewAt(ctx, q.rev)
 		if err != nil {

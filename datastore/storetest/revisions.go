@@ -16,6 +16,7 @@ var revisionTests = []test{
 	{"one that is ahead is refused", revisionAhead},
 	{"Await returns when it is visible", await},
 	{"they survive a restart", restart},
+	{"each document knows its own", ownRevision},
 }
 
 func emptyStore(t *testing.T, s suite) {
@@ -136,6 +137,7 @@ func restart(t *testing.T, s suite) {
 		}
 		for r := datastore.Revision(1); r <= last; r++ {
 			wantDocument(t, viewAt(t, store, r), a, string(rune('a'+r)))
+			wantRevision(t, viewAt(t, store, r), a, r)
 		}
 		for range round { // none in the first
 			last++
@@ -146,5 +148,60 @@ func restart(t *testing.T, s suite) {
 		if err := store.Close(); err != nil {
 			t.Fatalf("close: %v", err)
 		}
+	}
+}
+
+func ownRevision(t *testing.T, s suite) {
+	store := s.fresh(t)
+	dir := tenant.Path("dir")
+	a, b := dir.Join("a"), dir.Join("b")
+	r1 := put(t, store, a, "1")
+	r2 := put(t, store, b, "1")
+	before := view(t, store)
+	r3 := update(t, store, func(tx datastore.Tx) error {
+		wantRevision(t, tx, a, r1)
+		if err := tx.Put(a, []byte("1")); err != nil {
+			return err
+		}
+		wantRevision(t, tx, a, 0)
+		return nil
+	})
+	after := view(t, store)
+	for _, want := range []struct {
+		at       datastore.Reader
+		document datastore.Path
+		revision datastore.Revision
+	}{{before, a, r1}, {before, b, r2}, {after, a, r3}, {after, b, r2}} {
+		wantRevision(t, want.at, want.document, want.revision)
+		for fact, err := range want.at.Scan(t.Context(), dir, datastore.Path{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fact.Path == want.document && fact.Revision != want.revision {
+				t.Errorf("a scan at %d says that %s is of %d, want %d", want.at.Revision(), fact.Path, fact.Revision, want.revision)
+			}
+		}
+	}
+	update(t, store, func(tx datastore.Tx) error {
+		if err := tx.Delete(a); err != nil {
+			return err
+		}
+		wantNone(t, tx, a)
+		return nil
+	})
+	wantNone(t, view(t, store), a)
+}
+
+func wantRevision(t *testing.T, r datastore.Reader, p datastore.Path, want datastore.Revision) {
+	t.Helper()
+	if got, err := r.Stat(t.Context(), p); err != nil || got != want {
+		t.Errorf("%s is of revision %d (%v), want %d", p, got, err, want)
+	}
+}
+
+func wantNone(t *testing.T, r datastore.Reader, p datastore.Path) {
+	t.Helper()
+	if _, err := r.Stat(t.Context(), p); !errors.Is(err, datastore.ErrNotFound) {
+		t.Errorf("stat %s: %v, want ErrNotFound", p, err)
 	}
 }
