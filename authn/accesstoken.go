@@ -156,6 +156,17 @@ func (a *Authenticator) verify(ctx context.Context, r *memo.Reading, presented d
 	return verified, nil
 }
 
+// StillStands checks what Standing does, of a principal that Authenticate has returned, and that its access token has not
+// been revoked since.
+func (a *Authenticator) StillStands(ctx context.Context, r *memo.Reading, p *Principal) error {
+	if p.Credential.Type == accessTokenType {
+		if err := a.tokenStanding(ctx, r, p); err != nil {
+			return err
+		}
+	}
+	return a.Standing(ctx, r, p)
+}
+
 // tokenStanding checks that the token was not revoked, nor the grant that it rests on.
 func (a *Authenticator) tokenStanding(ctx context.Context, r *memo.Reading, p *Principal) error {
 	revoked := inactive("token_revoked", "the access token has been revoked: get a new one")
@@ -188,11 +199,11 @@ func (a *Authenticator) GrantStanding(ctx context.Context, r *memo.Reading, g di
 		}
 	}
 	if g.Credential != "" {
-		digest, err := a.CredentialDigest(ctx, r, PrincipalType(g.Kind), g.Subject)
+		good, err := a.proves(ctx, r, PrincipalType(g.Kind), g.Subject, g.Credential)
 		if err != nil {
 			return err
 		}
-		if digest != g.Credential {
+		if !good {
 			return inactive("credential_replaced", "the password or key that was exchanged has been replaced: exchange the new one")
 		}
 	}

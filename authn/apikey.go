@@ -32,45 +32,49 @@ func (c bearerKey) authenticate(ctx context.Context, a *Authenticator, r *memo.R
 	if owner.Kind == directory.KindPartnerToken {
 		return a.integration(ctx, r, owner)
 	}
-	id, key, err := a.findKey(ctx, r, c.key, directory.BearerKey)
+	owner, key, err := a.findKey(ctx, r, c.key, directory.BearerKey)
 	if err != nil {
 		return nil, err
 	}
-	return keyPrincipal(id, key, "bearer_key"), nil
+	return keyPrincipal(owner, key, "bearer_key"), nil
 }
 
 // findKey looks an API key up by the keyed hash of the key. Unknown keys, and those of the other kind, are invalid.
-func (a *Authenticator) findKey(ctx context.Context, r *memo.Reading, presented directory.Secret, kind string) (string, directory.APIKey, error) {
+func (a *Authenticator) findKey(ctx context.Context, r *memo.Reading, presented directory.Secret, kind string) (directory.SecretOwner, directory.APIKey, error) {
 	owner, err := a.secretOwner(ctx, r, presented, directory.KindAPIKey)
 	if err != nil {
-		return "", directory.APIKey{}, err
+		return owner, directory.APIKey{}, err
 	}
 	key, err := a.tenant.APIKey(owner.ID).Get(ctx, r)
 	if errors.Is(err, datastore.ErrNotFound) || (err == nil && key.Kind != kind) {
-		return "", key, invalid()
+		return owner, key, invalid()
 	}
-	return owner.ID, key, err
+	return owner, key, err
 }
 
-// secretOwner finds whose secret it is; one of no such kind is as invalid as an unknown one.
+// secretOwner finds whose secret it is; one of no such kind is as invalid as an unknown one, and so is a former one from its end on.
 func (a *Authenticator) secretOwner(ctx context.Context, r *memo.Reading, presented directory.Secret, kinds ...directory.SecretKind) (directory.SecretOwner, error) {
 	if directory.Mistyped(presented.Expose()) {
 		return directory.SecretOwner{}, invalid()
 	}
 	owner, found, err := a.tenant.SecretOwner(a.master.Hash(presented)).Find(ctx, r)
-	if err == nil && (!found || !slices.Contains(kinds, owner.Kind)) {
+	if err == nil && (!found || !slices.Contains(kinds, owner.Kind) || (!owner.ExpiresAt.IsZero() && a.expired(r, owner.ExpiresAt))) {
 		err = invalid()
 	}
 	return owner, err
 }
 
-func keyPrincipal(id string, key directory.APIKey, method string) *Principal {
+// keyPrincipal is that of a former key as well, but for its end.
+func keyPrincipal(owner directory.SecretOwner, key directory.APIKey, method string) *Principal {
 	p := &Principal{
-		Type: APIKey, Subject: id, Org: key.Org, Scopes: key.Scopes, Methods: []string{method},
-		Credential: CredentialRef{Type: "api_key", ID: id},
+		Type: APIKey, Subject: owner.ID, Org: key.Org, Scopes: key.Scopes, Methods: []string{method},
+		Credential: CredentialRef{Type: "api_key", ID: owner.ID}, former: !owner.ExpiresAt.IsZero(),
 	}
 	if key.ExpiresAt != nil {
 		p.Expires = key.ExpiresAt.Unix()
+	}
+	if p.former && (p.Expires == 0 || owner.ExpiresAt.Unix() < p.Expires) {
+		p.Expires = owner.ExpiresAt.Unix()
 	}
 	return p
 }

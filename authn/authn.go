@@ -66,6 +66,7 @@ type Principal struct {
 	// MustProve says that the client is registered to bind all its tokens to a DPoP key (RFC 9449 §5.2).
 	MustProve bool `json:"-"`
 
+	former bool // the API key is one that a rotation has replaced
 	digest memo.Key
 	bytes  int
 }
@@ -192,6 +193,7 @@ type Authenticator struct {
 	providers *Providers
 	proofs    *proofs
 	throttle  *throttle
+	usage     *Usage
 }
 
 // New makes an Authenticator.
@@ -200,7 +202,7 @@ func New(o Options) *Authenticator {
 		o.Providers = NewProviders(ProviderOptions{Now: o.Now})
 	}
 	return &Authenticator{tenant: o.Tenant, master: o.Master, issuer: o.Issuer, passwords: o.PasswordChecks, leeway: o.ClockLeeway, now: o.Now,
-		store: o.Store, clientCAs: o.ClientCAs, providers: o.Providers, proofs: newProofs(o.Now), throttle: newThrottle(o.Now)}
+		store: o.Store, clientCAs: o.ClientCAs, providers: o.Providers, proofs: newProofs(o.Now), throttle: newThrottle(o.Now), usage: NewUsage(o.Tenant)}
 }
 
 // credential is one credential of a request, recognised by its shape alone. authenticate proves that it is
@@ -229,9 +231,13 @@ func (a *Authenticator) Authenticate(ctx context.Context, r *memo.Reading, prese
 	principals := memo.Table[*Principal]{Kind: "principal"}
 	var memory [1024]byte
 	question := presented.appendTo(memo.Part(principals.Ask(memory[:]), a.tenant))
-	return principals.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*Principal, error) {
+	p, err := principals.Get(r, memo.KeyOf(question), func(r *memo.Reading) (*Principal, error) {
 		return a.authenticate(ctx, r, presented)
 	})
+	if err == nil {
+		a.usage.note(p, a.now)
+	}
+	return p, err
 }
 
 func (a *Authenticator) authenticate(ctx context.Context, r *memo.Reading, presented Presented) (*Principal, error) {

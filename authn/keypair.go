@@ -24,19 +24,27 @@ func recogniseKeyPair(p Presented) ([]credential, error) {
 }
 
 func (c keyPair) authenticate(ctx context.Context, a *Authenticator, r *memo.Reading) (*Principal, error) {
-	id, key, err := a.findKey(ctx, r, c.key, directory.PairKey)
+	owner, key, err := a.findKey(ctx, r, c.key, directory.PairKey)
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := a.tenant.KeySecrets(id).Get(ctx, r)
+	secrets, err := a.tenant.KeySecrets(owner.ID).Get(ctx, r)
 	if errors.Is(err, datastore.ErrNotFound) {
 		return nil, invalid()
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !a.master.Matches(c.secret, secrets.Secret) {
+	p := keyPrincipal(owner, key, "key_pair")
+	if p.former && secrets.Former == nil {
 		return nil, invalid()
 	}
-	return keyPrincipal(id, key, "key_pair"), nil
+	secret := secrets.Secret
+	if p.former {
+		secret = secrets.Former.Secret
+	}
+	if !a.master.Matches(c.secret, secret) {
+		return nil, invalid()
+	}
+	return p, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"mandate/datastore"
 	"mandate/datastore/memo"
 	"mandate/directory"
 )
@@ -16,9 +17,10 @@ const restAfterCheck = 9
 // PasswordChecks bounds how many passwords are verified at once, how often, and how many wait for it: each costs about
 // 20 ms of a core and 19 MiB, and the decisions of everybody else must not pay for a flood of guesses.
 type PasswordChecks struct {
-	running chan struct{}
-	waiting chan struct{}
-	decoy   string // a hash to verify for names that nobody has
+	running   chan struct{}
+	waiting   chan struct{}
+	upgrading chan struct{}
+	decoy     string // a hash to verify for names that nobody has
 }
 
 // NewPasswordChecks makes a bound of so many checks at once.
@@ -27,24 +29,53 @@ func NewPasswordChecks(atOnce int) (*PasswordChecks, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &PasswordChecks{running: make(chan struct{}, atOnce), waiting: make(chan struct{}, 10*atOnce), decoy: decoy}, nil
+	return &PasswordChecks{running: make(chan struct{}, atOnce), waiting: make(chan struct{}, 10*atOnce), upgrading: make(chan struct{}, 1), decoy: decoy}, nil
 }
 
-func (c *PasswordChecks) verify(ctx context.Context, password directory.Secret, hash string) (bool, error) {
+func (c *PasswordChecks) verify(ctx context.Context, password directory.Secret, hash string) (ok bool, err error) {
+	err = c.inTurn(ctx, func() error {
+		ok, err = directory.PasswordMatches(password, hash)
+		return err
+	})
+	return ok, err
+}
+
+// hash makes the hash of a new password, which costs what a check does.
+func (c *PasswordChecks) hash(ctx context.Context, password directory.Secret) (hash string, err error) {
+	err = c.inTurn(ctx, func() error {
+		hash, err = directory.HashPassword(password)
+		return err
+	})
+	return hash, err
+}
+
+func (c *PasswordChecks) inTurn(ctx context.Context, do func() error) error {
 	select {
 	case c.waiting <- struct{}{}:
 	default:
-		return false, &Error{Kind: Busy, Detail: "too many sign-ins at once: try again in a few seconds"}
+		return &Error{Kind: Busy, Detail: "too many sign-ins at once: try again in a few seconds"}
 	}
 	defer func() { <-c.waiting }()
 	select {
 	case c.running <- struct{}{}:
 	case <-ctx.Done():
-		return false, fmt.Errorf("wait to verify a password: %w", ctx.Err())
+		return fmt.Errorf("wait to verify a password: %w", ctx.Err())
 	}
 	began := time.Now()
 	defer func() { time.AfterFunc(restAfterCheck*time.Since(began), func() { <-c.running }) }()
-	return directory.PasswordMatches(password, hash)
+	return do()
+}
+
+// upgrade hashes a password that was found right as new ones are, unless one is being hashed already: it takes no turn of those
+// who sign in, and comes once for each password.
+func (c *PasswordChecks) upgrade(password directory.Secret) (hash string, err error) {
+	select {
+	case c.upgrading <- struct{}{}:
+		defer func() { <-c.upgrading }()
+		return directory.HashPassword(password)
+	default:
+		return "", nil
+	}
 }
 
 // pretend takes the time of a password check and finds the credential invalid.
@@ -87,7 +118,20 @@ func (a *Authenticator) password(ctx context.Context, r *memo.Reading, username 
 	if err != nil {
 		return nil, err
 	}
+	a.upgrade(ctx, alias.ID, password, secrets.PasswordHash)
 	return &Principal{Type: User, Subject: alias.ID, Methods: []string{"pwd"}, Credential: CredentialRef{Type: "password", ID: alias.ID}}, nil
+}
+
+// upgrade replaces the hash of a right password by one of today's, when it is weaker. The next sign-in tries again what fails here.
+func (a *Authenticator) upgrade(ctx context.Context, user string, password directory.Secret, former string) {
+	if !directory.PasswordOutdated(former) {
+		return
+	}
+	hash, err := a.passwords.upgrade(password)
+	if err != nil || hash == "" {
+		return
+	}
+	_, _ = a.store.Update(ctx, func(tx datastore.Tx) error { return a.tenant.UpgradePassword(ctx, tx, user, former, hash) })
 }
 
 // SignIn authenticates a person who gives username and password at the address, for a session. A *Error of the kind Busy
@@ -102,4 +146,9 @@ func (a *Authenticator) SignIn(ctx context.Context, r *memo.Reading, username st
 	}
 	p.AuthTime = a.now().Unix()
 	return p, p.complete()
+}
+
+// HashPassword makes the hash of a password that somebody has chosen, when it is its turn.
+func (a *Authenticator) HashPassword(ctx context.Context, password directory.Secret) (string, error) {
+	return a.passwords.hash(ctx, password)
 }

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -27,6 +28,17 @@ const (
 	maxWaiters      = 32 // for one provider
 )
 
+// ProviderOptions of Providers.
+type ProviderOptions struct {
+	// AllowHTTP lets providers on this very machine be used, also without TLS: for development.
+	AllowHTTP bool
+	// AllowPrivate are the networks that are not public and yet have providers.
+	AllowPrivate []netip.Prefix
+	// Report is told of each fetch that failed. It must not block.
+	Report func(issuer string, err error)
+	Now    func() time.Time
+}
+
 // Providers keeps the configurations and keys of external identity providers (OpenID Connect Discovery 1.0). It asks only
 // issuers that it is called for, which are those that somebody has configured: never one that only a token names.
 //
@@ -34,6 +46,7 @@ const (
 type Providers struct {
 	options ProviderOptions
 	client  *http.Client
+	probing chan struct{}
 
 	mu    sync.Mutex
 	known map[string]*provider
@@ -44,7 +57,7 @@ func NewProviders(o ProviderOptions) *Providers {
 	if o.Report == nil {
 		o.Report = func(string, error) {}
 	}
-	return &Providers{options: o, client: newFetchClient(o), known: map[string]*provider{}}
+	return &Providers{options: o, client: newFetchClient(o), probing: make(chan struct{}, probesAtOnce), known: map[string]*provider{}}
 }
 
 // provider is what is known of one issuer.
@@ -225,13 +238,20 @@ func (p *Providers) read(ctx context.Context, issuer string) (*document, error) 
 	if err != nil {
 		return nil, err
 	}
-	// Keys of kinds that are not known here must not keep the others from being used (RFC 7517 §5).
-	set, err := jwk.Parse(body, jwk.WithIgnoreParseError(true), jwk.WithMaxKeys(maxProviderKeys))
-	if err != nil {
+	if d.keys, err = readKeys(body); err != nil {
 		return nil, fmt.Errorf("keys of %s: %w", issuer, err)
 	}
-	d.keys = signingKeys(set)
 	return d, nil
+}
+
+// readKeys reads the signing keys of a set. Keys of kinds that are not known here must not keep the others from being used (RFC 7517
+// §5).
+func readKeys(body []byte) ([]publishedKey, error) {
+	set, err := jwk.Parse(body, jwk.WithIgnoreParseError(true), jwk.WithMaxKeys(maxProviderKeys))
+	if err != nil {
+		return nil, err
+	}
+	return signingKeys(set), nil
 }
 
 // signingKeys are the public keys of a set that are not for encryption.

@@ -28,7 +28,7 @@ func (a *Authenticator) Resolve(ctx context.Context, r *memo.Reading, subjectTyp
 	case APIKey:
 		key, found, err := a.tenant.APIKey(id).Find(ctx, r)
 		// Policies know no time, so an expired key is told from a good one here.
-		if err != nil || !found || a.expired(r, key) {
+		if err != nil || !found || (key.ExpiresAt != nil && a.expired(r, *key.ExpiresAt)) {
 			return nil, err
 		}
 		return &Principal{Type: APIKey, Subject: id, Org: key.Org, Scopes: key.Scopes}, nil

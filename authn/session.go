@@ -30,7 +30,7 @@ func (a *Authenticator) BeginSession(ctx context.Context, user *Principal) (dire
 		if session.Credential, err = a.CredentialDigest(ctx, tx, User, user.Subject); err != nil {
 			return err
 		}
-		return directory.PutExpiring(ctx, tx, a.tenant.Session(a.master.Hash(secret)), session, session.ExpiresAt)
+		return a.tenant.PutSession(ctx, tx, a.master.Hash(secret), session)
 	})
 	if err != nil {
 		return directory.Secret{}, fmt.Errorf("begin a session: %w", err)
@@ -70,11 +70,7 @@ func (a *Authenticator) Session(ctx context.Context, r *memo.Reading, secret dir
 // EndSession ends a login session, if there is one.
 func (a *Authenticator) EndSession(ctx context.Context, secret directory.Secret) error {
 	_, err := a.store.Update(ctx, func(tx datastore.Tx) error {
-		session := a.tenant.Session(a.master.Hash(secret))
-		if _, found, err := session.Find(ctx, tx); err != nil || !found {
-			return err
-		}
-		return tx.Delete(session.Path)
+		return a.tenant.DeleteSession(ctx, tx, a.master.Hash(secret))
 	})
 	if err != nil {
 		return fmt.Errorf("end a session: %w", err)

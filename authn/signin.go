@@ -34,8 +34,8 @@ type SignInState struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 }
 
-// ConnectionFor is the connection that signs in who has the email address: the first active one of the organization that
-// owns the domain.
+// ConnectionFor is the connection that signs in who has the email address: of the organization that owns the domain, the one for that
+// domain, if it is active, and the first active one for no domain in particular when there is none.
 func (a *Authenticator) ConnectionFor(ctx context.Context, r *memo.Reading, email string) (org, id string, found bool, err error) {
 	if !strings.Contains(email, "@") {
 		return "", "", false, nil
@@ -44,8 +44,19 @@ func (a *Authenticator) ConnectionFor(ctx context.Context, r *memo.Reading, emai
 	if err != nil || !found {
 		return "", "", false, err
 	}
+	own, found, err := a.tenant.DomainConnection(owner.ID, domainOf(email)).Find(ctx, r)
+	if err != nil {
+		return "", "", false, err
+	}
+	if found {
+		connection, _, err := a.tenant.Connection(owner.ID, own.ID).Find(ctx, r)
+		if err != nil || connection.Status != directory.Active {
+			return "", "", false, err
+		}
+		return owner.ID, own.ID, true, nil
+	}
 	err = a.tenant.Connections(ctx, r, owner.ID, func(candidate string, c directory.Connection) error {
-		if c.Status != directory.Active {
+		if c.Status != directory.Active || c.Domain != "" {
 			return nil
 		}
 		id = candidate
@@ -165,7 +176,7 @@ func (a *Authenticator) atProvider(ctx context.Context, connection directory.Con
 	for _, each := range []string{endpoint.AuthURL, endpoint.TokenURL} {
 		u, err := url.Parse(each)
 		if err == nil {
-			err = a.providers.options.mayFetch(u)
+			err = a.providers.options.outbound().Check(u)
 		}
 		if err != nil {
 			a.providers.options.Report(connection.Issuer, err)
@@ -301,29 +312,26 @@ func (a *Authenticator) recordUser(ctx context.Context, tx datastore.Tx, p *Prin
 	}
 	if !found {
 		user = directory.User{Username: p.Subject, Status: directory.Active}
-		name := a.tenant.Username(user.Username)
-		holder, taken, err := name.Find(ctx, tx)
+		holder, taken, err := a.tenant.Username(user.Username).Find(ctx, tx)
 		if err != nil {
 			return err
 		}
 		if taken && holder.ID != p.Subject {
 			return inactive("username_taken", "another user has the name that this one would get")
 		}
-		if err := name.Put(ctx, tx, directory.Alias{ID: p.Subject}); err != nil {
-			return err
-		}
 	}
 	if user.Email, err = a.vouchedEmail(ctx, tx, p.Org, t); err != nil {
 		return err
 	}
-	return a.tenant.User(p.Subject).Put(ctx, tx, user)
+	user.EmailVerified = user.Email != ""
+	return a.tenant.PutUser(ctx, tx, p.Subject, user)
 }
 
 // vouchedEmail is the user's email address when the provider has verified it and the organization owns its domain: no
 // organization may speak of the addresses of another.
 func (a *Authenticator) vouchedEmail(ctx context.Context, tx datastore.Tx, org string, t jwtOf) (string, error) {
 	email := t.claim("email")
-	if verified, _ := t.claims["email_verified"].(bool); !verified || !strings.Contains(email, "@") || len(email) > 254 {
+	if verified, _ := t.claims["email_verified"].(bool); !verified || !directory.ValidEmail(email) {
 		return "", nil
 	}
 	owner, found, err := a.tenant.VerifiedDomain(domainOf(email)).Find(ctx, tx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"mandate/datastore/memo"
 	"mandate/directory"
@@ -101,7 +102,7 @@ func (a *Authenticator) keyStanding(ctx context.Context, r *memo.Reading, p *Pri
 	if !found || key.Status != directory.Active {
 		return inactive("key_revoked", "the API key has been revoked")
 	}
-	if a.expired(r, key) {
+	if key.ExpiresAt != nil && a.expired(r, *key.ExpiresAt) {
 		return inactive("key_expired", "the API key has expired")
 	}
 	if key.Owner == "" {
@@ -137,14 +138,11 @@ func (a *Authenticator) vendorStanding(ctx context.Context, r *memo.Reading, p *
 	return err
 }
 
-// expired says whether the key has expired by now. What rests on a key that has not must be asked again when it does.
-func (a *Authenticator) expired(r *memo.Reading, key directory.APIKey) bool {
-	if key.ExpiresAt == nil {
-		return false
-	}
-	if !a.now().Before(*key.ExpiresAt) {
+// expired says whether a key's end has come. What rests on a key of which it has not must be asked again when it does.
+func (a *Authenticator) expired(r *memo.Reading, end time.Time) bool {
+	if !a.now().Before(end) {
 		return true
 	}
-	r.NotAfter(*key.ExpiresAt)
+	r.NotAfter(end)
 	return false
 }

@@ -76,13 +76,7 @@ type connection struct {
 }
 
 func (c *connection) do(x exchange) error {
-	request := x.request
-	if x.serial != nil {
-		c.numbered = append(c.numbered[:0], request...)
-		x.serial.write(c.numbered)
-		request = c.numbered
-	}
-	status, err := c.send(request)
+	status, err := c.send(c.numbering(x))
 	if err != nil {
 		return err
 	}
@@ -93,6 +87,16 @@ func (c *connection) do(x exchange) error {
 		return fmt.Errorf("the answer lacks %s: %.500s", lacked, c.response.Body())
 	}
 	return nil
+}
+
+// numbering is the request of the exchange, with the next serial if it has one.
+func (c *connection) numbering(x exchange) []byte {
+	if x.serial == nil {
+		return x.request
+	}
+	c.numbered = append(c.numbered[:0], x.request...)
+	x.serial.write(c.numbered)
+	return c.numbered
 }
 
 // send returns the status of the answer.
@@ -198,16 +202,19 @@ func drive(ctx context.Context, address string, exchanges []exchange, n int, dur
 	if err := first(ctx, errs); err != nil {
 		return tally{}, err
 	}
-	all := slices.Concat(latencies...)
-	if len(all) == 0 {
-		return tally{}, fmt.Errorf("nothing was answered within %v: give a longer -duration", duration)
-	}
-	slices.Sort(all)
-	t := tally{perSecond: float64(len(all)) / duration.Seconds(), p50: quantile(all, 0.5), p99: quantile(all, 0.99)}
+	t, err := tallied(slices.Concat(latencies...), duration)
 	for _, n := range answered {
 		t.answered += n
 	}
-	return t, nil
+	return t, err
+}
+
+func tallied(latencies []time.Duration, duration time.Duration) (tally, error) {
+	if len(latencies) == 0 {
+		return tally{}, fmt.Errorf("nothing was answered within %v: give a longer -duration", duration)
+	}
+	slices.Sort(latencies)
+	return tally{perSecond: float64(len(latencies)) / duration.Seconds(), p50: quantile(latencies, 0.5), p99: quantile(latencies, 0.99)}, nil
 }
 
 // run returns the latencies of what was answered between begin and end, and how much was answered at all.

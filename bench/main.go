@@ -79,8 +79,11 @@ func suites() []suite {
 		{name: "writes", run: writes, about: "decisions while facts change, beside the same without"},
 		{name: "tokens", run: tokens, about: "access tokens of clients over HTTP, beside signatures alone and npm oidc-provider"},
 		{name: "passwords", run: passwords, about: "decisions and tokens while a thousand connections guess passwords, beside the same without"},
+		{name: "noisy", run: noisy, about: "decisions of one vendor while another one asks for too many, with rate limits and without"},
 		{name: "scale", run: scale, named: true,
 			about: "millions of members: start, memory and decisions, beside fewer members and OPA's server (only when named)"},
+		{name: "import", run: importing, named: true,
+			about: "a million members as JSON Lines: records per second and memory, beside a tenth of them (only when named)"},
 		{name: "peers", run: peers, named: true, about: "the same questions to Cerbos and OpenFGA (only when named, with -peers)"},
 	}
 }
@@ -97,7 +100,8 @@ type options struct {
 	Members     int           `json:"members"`
 	Seed        uint64        `json:"seed"`
 
-	ScaleMembers int `json:"scale_members"`
+	ScaleMembers  int `json:"scale_members"`
+	ImportMembers int `json:"import_members"`
 
 	peers        map[string]string // programs by name
 	oidcProvider string            // folder with its node_modules
@@ -116,6 +120,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&o.Orgs, "orgs", 1000, "organizations")
 	flags.IntVar(&o.Members, "members", 100, "members of each organization")
 	flags.IntVar(&o.ScaleMembers, "scale-members", 5_000_000, "members of all organizations together in the suite scale")
+	flags.IntVar(&o.ImportMembers, "import-members", 1_000_000, "members in the suite import, each with its user")
 	flags.Func("peers", "programs for the suite peers: cerbos=FILE,openfga=FILE", func(list string) (err error) {
 		o.peers, err = peersNamed(list)
 		return err
@@ -123,7 +128,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	flags.StringVar(&o.oidcProvider, "oidc-provider", "interop", "folder with the node_modules of npm oidc-provider, for the suite tokens")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of facts and requests")
 	flags.StringVar(&o.out, "out", "bench/out", "folder for results.json and results.svg")
-	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000, where not given")
+	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000 -import-members 20000, where not given")
 	flags.Usage = func() {
 		_, _ = fmt.Fprint(usage, "Usage: go run ./bench [flags] [suite ...]\n\nSuites:\n")
 		for _, s := range suites() {
@@ -156,7 +161,8 @@ func (o *options) shorten(flags *flag.FlagSet) {
 		"orgs":     func() { o.Orgs = 100 },
 		"members":  func() { o.Members = 20 },
 
-		"scale-members": func() { o.ScaleMembers = 20_000 },
+		"scale-members":  func() { o.ScaleMembers = 20_000 },
+		"import-members": func() { o.ImportMembers = 20_000 },
 	} {
 		if !given[name] {
 			set()
@@ -201,6 +207,9 @@ func (o *options) check() error {
 		if n.value < n.minimum || n.value > n.maximum {
 			return fmt.Errorf("-%s must be between %d and %d", n.flag, n.minimum, n.maximum)
 		}
+	}
+	if o.ImportMembers < 10 || o.ImportMembers > 10_000_000 {
+		return fmt.Errorf("-import-members must be between 10 and 10,000,000")
 	}
 	if o.Orgs*o.Members > 2_000_000 {
 		return fmt.Errorf("-orgs times -members must be at most 2,000,000")

@@ -97,11 +97,11 @@ func (b *bench) whileGuessed(g *ground, one, two loads) race {
 	} {
 		i := len(r.contestants)
 		r.contestants = append(r.contestants, contestant{guessed.name, func(ctx context.Context) (values []float64, err error) {
-			f, err := flood(ctx, guessed.at.decisions.address, guessed.guesses, func() (err error) {
+			f, err := guessing(guessed.guesses).flood(ctx, guessed.at.decisions.address, func() (err error) {
 				values, err = guessed.at.drive(ctx, b)
 				return err
 			})
-			return append(values, f.checked, f.refused), err
+			return append(values, f.answered, f.refused), err
 		}})
 		for m, what := range []string{"decisions", "p99 of decisions", "tokens", "p99 of tokens"} {
 			r.ratios = append(r.ratios, ratio{what + ": " + guessed.name + " / no guesses", m, i, 0})
@@ -120,44 +120,58 @@ func (w workload) guesses(address string, names int) [][]byte {
 	return all
 }
 
-// flooded is how many guesses were answered each second.
-type flooded struct {
-	checked, refused float64
+// guessing is a crowd that makes the guesses in turn.
+func guessing(guesses [][]byte) crowd {
+	return crowd{connections: guessers, every: guessEvery, status: http.StatusUnauthorized,
+		request: func(_ *connection, i int) []byte { return guesses[i%len(guesses)] }}
 }
 
-// flood guesses while do runs, and returns when the last guess is answered.
-func flood(ctx context.Context, address string, guesses [][]byte, do func() error) (flooded, error) {
-	connections, closeAll, err := connect(ctx, address, guessers, time.Minute+answerLimit)
+// crowd is connections of which each sends the next request once in every to twice that, and as soon as it has an answer.
+type crowd struct {
+	connections int
+	every       time.Duration
+	request     func(c *connection, i int) []byte
+	status      int // of an answer; 429 is one that was refused
+}
+
+// flooded is how much was answered each second.
+type flooded struct {
+	answered, refused float64
+}
+
+// flood sends while do runs, and returns when the last request is answered.
+func (w crowd) flood(ctx context.Context, address string, do func() error) (flooded, error) {
+	connections, closeAll, err := connect(ctx, address, w.connections, time.Minute+answerLimit)
 	if err != nil {
 		return flooded{}, err
 	}
-	var checked, refused atomic.Int64
+	var answered, refused atomic.Int64
 	var over atomic.Bool
 	errs := make([]error, len(connections)+1)
-	guessing, stop := context.WithCancel(ctx)
+	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	start := time.Now()
 	var done sync.WaitGroup
 	for k, c := range connections {
 		done.Go(func() {
-			tick := time.NewTicker(guessEvery + time.Duration(k)*guessEvery/guessers)
+			tick := time.NewTicker(w.every + time.Duration(k)*w.every/time.Duration(w.connections))
 			defer tick.Stop()
 			for i := k; ; i += len(connections) {
-				status, err := c.send(guesses[i%len(guesses)])
+				status, err := c.send(w.request(c, i))
 				switch {
 				case err == nil && over.Load():
 					return
-				case err == nil && status == http.StatusUnauthorized:
-					checked.Add(1)
+				case err == nil && status == w.status:
+					answered.Add(1)
 				case err == nil && status == http.StatusTooManyRequests:
 					refused.Add(1)
 				default:
-					errs[k] = errors.Join(err, fmt.Errorf("a guess is answered %d: %.500s", status, c.response.Body()))
+					errs[k] = errors.Join(err, fmt.Errorf("a request of the flood is answered %d: %.500s", status, c.response.Body()))
 					return
 				}
 				select {
 				case <-tick.C:
-				case <-guessing.Done():
+				case <-sending.Done():
 					return
 				}
 			}
@@ -167,7 +181,7 @@ func flood(ctx context.Context, address string, guesses [][]byte, do func() erro
 	seconds := time.Since(start).Seconds()
 	over.Store(true)
 	stop()
-	done.Wait() // what is checked or waits for it would cost whoever is measured next
+	done.Wait() // what is still answered would cost whoever is measured next
 	closeAll()
-	return flooded{float64(checked.Load()) / seconds, float64(refused.Load()) / seconds}, first(ctx, errs)
+	return flooded{float64(answered.Load()) / seconds, float64(refused.Load()) / seconds}, first(ctx, errs)
 }

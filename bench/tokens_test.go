@@ -140,7 +140,7 @@ func TestGuesses(t *testing.T) {
 	// What is neither 401 nor 429 ends the measurement.
 	c := ceiling(t)
 	waited := func() error { <-time.After(100 * time.Millisecond); return nil }
-	if f, err := flood(t.Context(), c.address, w.guesses(c.address, 5), waited); err == nil || !strings.Contains(err.Error(), "answered 404") {
+	if f, err := guessing(w.guesses(c.address, 5)).flood(t.Context(), c.address, waited); err == nil || !strings.Contains(err.Error(), "answered 404") {
 		t.Errorf("%+v, %v", f, err)
 	}
 }

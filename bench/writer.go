@@ -74,7 +74,7 @@ func newServer(ctx context.Context, store datastore.Store, masterKey, address st
 	if err != nil {
 		return nil, err
 	}
-	set, err := engine.Compile(ctx, policies.FS)
+	set, err := engine.CompileTested(ctx, policies.FS)
 	if err != nil {
 		return nil, fmt.Errorf("compile the policies: %w", err)
 	}

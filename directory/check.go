@@ -79,6 +79,7 @@ func (c *checker) index() {
 			c.report(field, "%q is there twice", id)
 		}
 		c.ids[collection][id] = true
+		c.neverDeleted(collection, id, field)
 	}
 	for id := range c.file.Roles {
 		add("roles", id, "roles."+id)
@@ -102,6 +103,21 @@ func (c *checker) index() {
 	}
 	for i := range c.file.Vendors {
 		add("vendors", c.file.Vendors[i].ID, at("vendors", i, "id"))
+	}
+}
+
+// neverDeleted refuses to give the id of a deleted record to a new one.
+func (c *checker) neverDeleted(collection, id, field string) {
+	deleted, err := c.tenant.Deleted(c.ctx, c.store, collection, id)
+	if !c.keep(err) || !deleted {
+		return
+	}
+	record := c.at(collection, id)
+	if collection == "orgs" {
+		record = c.tenant.Org(id).Path
+	}
+	if !c.stored(record) {
+		c.report(field, "%q was deleted: choose another id", id)
 	}
 }
 

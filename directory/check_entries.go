@@ -2,8 +2,8 @@ package directory
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
-	"net/mail"
 	"slices"
 	"strings"
 )
@@ -12,11 +12,22 @@ func (c *checker) roles(field string, roles map[string]RoleEntry) {
 	for _, id := range slices.Sorted(maps.Keys(roles)) {
 		c.id(field+"."+id, id)
 		c.scopes(field+"."+id+".permissions", roles[id].Permissions)
+		c.text(field+"."+id+".description", roles[id].Description)
 	}
+}
+
+// defaultRoles are those for new members of whom nothing else is said.
+func defaultRoles(roles map[string]RoleEntry) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(roles)), func(id string) bool { return !roles[id].Default })
 }
 
 func (c *checker) checkOrgs() {
 	c.roles("roles", c.file.Roles)
+	for i, id := range defaultRoles(c.file.Roles) {
+		if i > 0 {
+			c.report("roles."+id+".default", "another role is the default one")
+		}
+	}
 	domains := map[string]string{}
 	pairs := map[[2]string]ConnectionRef{} // issuer and audience to the connection that has them
 	for i := range c.file.Orgs {
@@ -24,11 +35,17 @@ func (c *checker) checkOrgs() {
 		here := item("orgs", i)
 		c.text(here+".name", org.Name)
 		c.status(here+".status", org.Status, Active, Suspended)
+		if org.Within && !c.stored(c.tenant.Org(org.ID).Path) {
+			c.report(here+".id", "there is no org %q", org.ID)
+		}
 		c.known("orgs", org.Parent, here+".parent")
 		if org.Parent == org.ID && org.ID != "" {
 			c.report(here+".parent", "is the organization itself")
 		}
 		c.roles(here+".roles", org.Roles)
+		for _, id := range defaultRoles(org.Roles) {
+			c.report(here+".roles."+id+".default", "is for roles of the tenant")
+		}
 		members := map[string]bool{}
 		for j, m := range org.Members {
 			field := at(here+".members", j, "user")
@@ -58,9 +75,18 @@ func (c *checker) checkOrgs() {
 // domain checks a domain of the organization; verified are those of the file so far, with their organizations.
 func (c *checker) domain(field, org string, d DomainEntry, verified map[string]string) {
 	c.status(field+".status", d.Status, Pending, Verified)
-	if d.Domain == "" || len(d.Domain) > 253 || strings.ToLower(d.Domain) != d.Domain ||
-		!strings.Contains(d.Domain, ".") || strings.ContainsAny(d.Domain, " /@:") || !printableASCII(d.Domain) {
-		c.report(field, "must be a domain name in lower case, such as acme.example")
+	if err := CheckDomain(d.Domain); err != nil {
+		c.report(field, "%v", err)
+	}
+	if d.Challenge != "" && !strings.HasPrefix(d.Challenge, challengePrefix) {
+		c.report(field+".challenge", "must begin with %s", challengePrefix)
+	}
+	c.text(field+".challenge", d.Challenge)
+	if len(d.AutoJoin) > maxRules {
+		c.report(field+".auto_join", "has more than %d entries", maxRules)
+	}
+	for i, role := range d.AutoJoin {
+		c.roleKnown(org, role, item(field+".auto_join", i))
 	}
 	if d.Status != Verified {
 		return
@@ -85,6 +111,7 @@ func (c *checker) connection(field, org string, connection *ConnectionEntry, ids
 	ids[connection.ID] = true
 	c.issuer(field+".issuer", connection.Issuer)
 	c.status(field+".status", connection.Status, Active, Disabled)
+	c.connectionDomain(field+".domain", org, connection)
 	c.oneOf(field+".algorithm", connection.Algorithm, AcceptedAlgorithms()...)
 	if len(connection.Audiences) == 0 {
 		c.report(field+".audiences", "is missing: without one, tokens that the provider made for others would count")
@@ -106,7 +133,7 @@ func (c *checker) connection(field, org string, connection *ConnectionEntry, ids
 			c.keep(err)
 		}
 		if taken && former != here {
-			c.report(item(field+".audiences", i), "%q of this issuer is already an audience of connection %q of %q", audience, former.ID, former.Org)
+			c.report(item(field+".audiences", i), "%q of this issuer is already an audience of %s", audience, c.described(org, former))
 		}
 		pairs[pair] = here
 	}
@@ -127,6 +154,37 @@ func (c *checker) connection(field, org string, connection *ConnectionEntry, ids
 	}
 }
 
+// described names a connection, but of another organization only to those who import whole organizations.
+func (c *checker) described(org string, of ConnectionRef) string {
+	if entry := c.orgs[org]; of.Org != org && entry != nil && entry.Within {
+		return "a connection of another organization"
+	}
+	return fmt.Sprintf("connection %q of %q", of.ID, of.Org)
+}
+
+// connectionDomain checks that the domain whose people a connection signs in is one of the organization, and of no other connection.
+func (c *checker) connectionDomain(field, org string, connection *ConnectionEntry) {
+	if connection.Domain == "" {
+		return
+	}
+	entry := c.orgs[org]
+	named := entry != nil && slices.ContainsFunc(entry.Domains, func(d DomainEntry) bool { return d.Domain == connection.Domain })
+	if !named && !c.stored(c.tenant.Domain(org, connection.Domain).Path) {
+		c.report(field, "%q is no domain of the organization", connection.Domain)
+	}
+	holder := c.holder(c.tenant.DomainConnection(org, connection.Domain))
+	if entry != nil {
+		for _, other := range entry.Connections {
+			if other.ID != connection.ID && other.Domain == connection.Domain {
+				holder = other.ID
+			}
+		}
+	}
+	if holder != "" && holder != connection.ID {
+		c.report(field, "%q is the domain of the connection %q already", connection.Domain, holder)
+	}
+}
+
 func (c *checker) checkPeople() {
 	for i := range c.file.Users {
 		u := &c.file.Users[i]
@@ -138,9 +196,11 @@ func (c *checker) checkPeople() {
 			c.report(here+".username", "has a colon, so the user could never sign in with a password (RFC 7617 §2)")
 		}
 		if u.Email != "" {
-			if parsed, err := mail.ParseAddress(u.Email); err != nil || parsed.Address != u.Email || len(u.Email) > 254 {
-				c.report(here+".email", "is not a bare email address")
+			if err := CheckEmail(u.Email); err != nil {
+				c.report(here+".email", "%v", err)
 			}
+		} else if u.EmailVerified {
+			c.report(here+".email_verified", "needs an email address")
 		}
 		c.status(here+".status", u.Status, Active, Disabled)
 		if !u.Password.IsZero() && u.PasswordHash != "" {
@@ -189,11 +249,12 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 		c.secret(here+".token", vendor.Token, vendor.TokenHash, master)
 		c.half(here+".token", vendor.Token)
 	}
-	pairs := map[[2]string]bool{}
+	pairs, ids := map[[2]string]bool{}, map[string]IntegrationRef{}
 	for i := range c.file.Integrations {
 		integration := &c.file.Integrations[i]
 		here := item("integrations", i)
 		c.id(here+".id", integration.ID)
+		c.integrationID(here+".id", integration, ids)
 		for _, reference := range []struct{ collection, id, field string }{
 			{"vendors", integration.Vendor, here + ".vendor"}, {"orgs", integration.Org, here + ".org"}} {
 			if reference.id == "" {
@@ -209,9 +270,25 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 		c.status(here+".status", integration.Status, Active, Suspended)
 		c.scopes(here+".scopes", integration.Scopes)
 		c.known("users", integration.EnabledBy, here+".enabled_by")
+		c.oneOf(here+".suspended_by", integration.SuspendedBy, SideOrg, SideVendor, SideTenant)
 		c.secret(here+".partner_token", integration.PartnerToken, integration.PartnerTokenHash, master)
 		c.integrationKind(here, integration)
 	}
+}
+
+// integrationID sees to it that the id leads to one integration of the tenant. Ids are those before it in the file.
+func (c *checker) integrationID(field string, e *IntegrationEntry, ids map[string]IntegrationRef) {
+	here := IntegrationRef{Org: e.Org, Vendor: e.Vendor}
+	former, taken := ids[e.ID]
+	if !taken {
+		var err error
+		former, taken, err = c.tenant.IntegrationID(e.ID).Find(c.ctx, c.store)
+		c.keep(err)
+	}
+	if taken && former != here && e.ID != "" {
+		c.report(field, "%q is already the id of the integration of %q with %q", e.ID, former.Vendor, former.Org)
+	}
+	ids[e.ID] = here
 }
 
 // integrationKind checks what depends on the kind: the partner token of a delegated integration is sent alone, for a user

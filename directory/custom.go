@@ -6,6 +6,14 @@ import (
 	"mandate/datastore"
 )
 
+// CustomValue is a document of a security team's own, which may be any JSON value. It is stored as that value.
+type CustomValue struct {
+	Value any `json:"value"`
+}
+
+// Custom is the place of a custom document, named by its segments between slashes.
+func (t Tenant) Custom(name string) Place[CustomValue] { return Place[CustomValue]{t.custom(name)} }
+
 // custom is the place of a custom document, named by its segments between slashes.
 func (t Tenant) custom(name string) datastore.Path {
 	return datastore.TenantID(t).Path(append([]string{"custom"}, strings.Split(name, "/")...)...)

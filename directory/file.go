@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,151 +37,164 @@ type File struct {
 }
 
 type RoleEntry struct {
-	Permissions []string `yaml:"permissions"`
+	Permissions []string `yaml:"permissions" json:"permissions"`
+	Description string   `yaml:"description,omitempty" json:"description,omitempty"`
+	Default     bool     `yaml:"default,omitempty" json:"default,omitzero"`
 }
 
 type APIEntry struct {
-	ID            string        `yaml:"id"`
-	Audience      string        `yaml:"audience"`
-	Scopes        []string      `yaml:"scopes,omitempty"`
-	TokenLifetime time.Duration `yaml:"token_lifetime,omitempty"`
-	SigningAlg    string        `yaml:"signing_alg,omitempty"`
+	ID            string        `yaml:"id" json:"id"`
+	Audience      string        `yaml:"audience" json:"audience"`
+	Scopes        []string      `yaml:"scopes,omitempty" json:"scopes,omitempty"`
+	TokenLifetime time.Duration `yaml:"token_lifetime,omitempty" json:"token_lifetime,omitzero"`
+	SigningAlg    string        `yaml:"signing_alg,omitempty" json:"signing_alg,omitempty"`
 }
 
 type OrgEntry struct {
-	ID          string               `yaml:"id"`
-	Name        string               `yaml:"name,omitempty"`
-	Status      Status               `yaml:"status,omitempty"`
-	Parent      string               `yaml:"parent,omitempty"`
-	Metadata    map[string]any       `yaml:"metadata,omitempty"`
-	Domains     []DomainEntry        `yaml:"domains,omitempty"`
-	Roles       map[string]RoleEntry `yaml:"roles,omitempty"`
-	Members     []MemberEntry        `yaml:"members,omitempty"`
-	Connections []ConnectionEntry    `yaml:"connections,omitempty"`
+	ID          string               `yaml:"id" json:"id"`
+	Name        string               `yaml:"name,omitempty" json:"name,omitempty"`
+	Status      Status               `yaml:"status,omitempty" json:"status,omitempty"`
+	Parent      string               `yaml:"parent,omitempty" json:"parent,omitempty"`
+	Metadata    map[string]any       `yaml:"metadata,omitempty" json:"metadata,omitempty"`
+	Domains     []DomainEntry        `yaml:"domains,omitempty" json:"domains,omitempty"`
+	Roles       map[string]RoleEntry `yaml:"roles,omitempty" json:"roles,omitempty"`
+	Members     []MemberEntry        `yaml:"members,omitempty" json:"members,omitempty"`
+	Connections []ConnectionEntry    `yaml:"connections,omitempty" json:"connections,omitempty"`
+
+	// Within says that the entry is only about what the organization has, which must exist, and not about itself.
+	Within bool `yaml:"-" json:"-"`
 }
 
-// DomainEntry is written as the bare domain when it is verified, else as {domain, status}.
+// DomainEntry is written as the bare domain when it is verified and there is no more to say. Challenge is the value of the TXT record.
 type DomainEntry struct {
-	Domain string
-	Status Status
+	Domain       string     `yaml:"domain" json:"domain"`
+	Status       Status     `yaml:"status,omitempty" json:"status"`
+	Challenge    string     `yaml:"challenge,omitempty" json:"challenge,omitempty"`
+	VerifiedAt   *time.Time `yaml:"verified_at,omitempty" json:"verified_at,omitzero"`
+	FailingSince *time.Time `yaml:"failing_since,omitempty" json:"failing_since,omitzero"`
+	AutoJoin     []string   `yaml:"auto_join,omitempty" json:"auto_join,omitempty"`
 }
 
 type MemberEntry struct {
-	User     string     `yaml:"user"`
-	Roles    []string   `yaml:"roles"`
-	Status   Status     `yaml:"status,omitempty"`
-	JoinedAt *time.Time `yaml:"joined_at,omitempty"`
+	User     string     `yaml:"user" json:"user"`
+	Roles    []string   `yaml:"roles" json:"roles"`
+	Status   Status     `yaml:"status,omitempty" json:"status,omitempty"`
+	JoinedAt *time.Time `yaml:"joined_at,omitempty" json:"joined_at,omitzero"`
 }
 
 // ConnectionEntry has no hash of the client secret: Mandate itself presents that one, so an export leaves it out.
 type ConnectionEntry struct {
-	ID           string            `yaml:"id"`
-	Issuer       string            `yaml:"issuer"`
-	Status       Status            `yaml:"status,omitempty"`
-	ClientID     string            `yaml:"client_id"`
-	ClientSecret Secret            `yaml:"client_secret,omitempty"`
-	Audiences    []string          `yaml:"audiences"`
-	Algorithm    string            `yaml:"algorithm,omitempty"`
-	Claims       map[string]string `yaml:"claims,omitempty"`
-	RoleClaim    string            `yaml:"role_claim,omitempty"`
-	RoleMapping  map[string]string `yaml:"role_mapping,omitempty"`
+	ID           string            `yaml:"id" json:"id"`
+	Issuer       string            `yaml:"issuer" json:"issuer"`
+	Status       Status            `yaml:"status,omitempty" json:"status,omitempty"`
+	Domain       string            `yaml:"domain,omitempty" json:"domain,omitempty"`
+	ClientID     string            `yaml:"client_id" json:"client_id"`
+	ClientSecret Secret            `yaml:"client_secret,omitempty" json:"client_secret,omitzero"`
+	Audiences    []string          `yaml:"audiences" json:"audiences"`
+	Algorithm    string            `yaml:"algorithm,omitempty" json:"algorithm,omitempty"`
+	Claims       map[string]string `yaml:"claims,omitempty" json:"claims,omitempty"`
+	RoleClaim    string            `yaml:"role_claim,omitempty" json:"role_claim,omitempty"`
+	RoleMapping  map[string]string `yaml:"role_mapping,omitempty" json:"role_mapping,omitempty"`
 }
 
 type UserEntry struct {
-	ID           string `yaml:"id"`
-	Username     string `yaml:"username,omitempty"` // the id, when left out
-	Email        string `yaml:"email,omitempty"`
-	Status       Status `yaml:"status,omitempty"`
-	Password     Secret `yaml:"password,omitempty"`
-	PasswordHash string `yaml:"password_hash,omitempty"`
+	ID            string `yaml:"id" json:"id"`
+	Username      string `yaml:"username,omitempty" json:"username,omitempty"` // the id, when left out
+	Email         string `yaml:"email,omitempty" json:"email,omitempty"`
+	EmailVerified bool   `yaml:"email_verified,omitempty" json:"email_verified,omitzero"`
+	Status        Status `yaml:"status,omitempty" json:"status,omitempty"`
+	Password      Secret `yaml:"password,omitempty" json:"password,omitzero"`
+	PasswordHash  string `yaml:"password_hash,omitempty" json:"password_hash,omitempty"`
 }
 
 // ClientEntry gives its live secrets as secret, as secrets (the new one and the old one, while it is being replaced), or
 // by their hashes.
 type ClientEntry struct {
-	ID                       string                     `yaml:"id"`
-	Name                     string                     `yaml:"name,omitempty"`
-	Secret                   Secret                     `yaml:"secret,omitempty"`
-	Secrets                  []Secret                   `yaml:"secrets,omitempty"`
-	SecretHashes             []Hash                     `yaml:"secret_hashes,omitempty"`
-	Kind                     string                     `yaml:"kind,omitempty"`
-	Party                    string                     `yaml:"party,omitempty"`
-	Status                   Status                     `yaml:"status,omitempty"`
-	Org                      string                     `yaml:"org,omitempty"`
-	Orgs                     []string                   `yaml:"orgs,omitempty"`
-	Vendor                   string                     `yaml:"vendor,omitempty"`
-	GrantTypes               []string                   `yaml:"grant_types,omitempty"`
-	TokenEndpointAuthMethod  string                     `yaml:"token_endpoint_auth_method,omitempty"`
-	Scopes                   []string                   `yaml:"scopes,omitempty"`
-	Audiences                []string                   `yaml:"audiences,omitempty"`
-	RedirectURIs             []string                   `yaml:"redirect_uris,omitempty"`
-	TokenLifetime            time.Duration              `yaml:"token_lifetime,omitempty"`
-	IDTokenSignedResponseAlg string                     `yaml:"id_token_signed_response_alg,omitempty"`
-	DPoPBoundAccessTokens    bool                       `yaml:"dpop_bound_access_tokens,omitempty"`
-	RequirePushedRequests    bool                       `yaml:"require_pushed_authorization_requests,omitempty"`
-	TLSClientAuthSubjectDN   string                     `yaml:"tls_client_auth_subject_dn,omitempty"`
-	JWKS                     map[string]any             `yaml:"jwks,omitempty"`
-	FederatedCredentials     []FederatedCredentialEntry `yaml:"federated_credentials,omitempty"`
+	ID                       string                     `yaml:"id" json:"id"`
+	Name                     string                     `yaml:"name,omitempty" json:"name,omitempty"`
+	Secret                   Secret                     `yaml:"secret,omitempty" json:"secret,omitzero"`
+	Secrets                  []Secret                   `yaml:"secrets,omitempty" json:"secrets,omitempty"`
+	SecretHashes             []Hash                     `yaml:"secret_hashes,omitempty" json:"secret_hashes,omitempty"`
+	Kind                     string                     `yaml:"kind,omitempty" json:"kind,omitempty"`
+	Party                    string                     `yaml:"party,omitempty" json:"party,omitempty"`
+	Status                   Status                     `yaml:"status,omitempty" json:"status,omitempty"`
+	Org                      string                     `yaml:"org,omitempty" json:"org,omitempty"`
+	Orgs                     []string                   `yaml:"orgs,omitempty" json:"orgs,omitempty"`
+	Vendor                   string                     `yaml:"vendor,omitempty" json:"vendor,omitempty"`
+	GrantTypes               []string                   `yaml:"grant_types,omitempty" json:"grant_types,omitempty"`
+	TokenEndpointAuthMethod  string                     `yaml:"token_endpoint_auth_method,omitempty" json:"token_endpoint_auth_method,omitempty"`
+	Scopes                   []string                   `yaml:"scopes,omitempty" json:"scopes,omitempty"`
+	Audiences                []string                   `yaml:"audiences,omitempty" json:"audiences,omitempty"`
+	RedirectURIs             []string                   `yaml:"redirect_uris,omitempty" json:"redirect_uris,omitempty"`
+	TokenLifetime            time.Duration              `yaml:"token_lifetime,omitempty" json:"token_lifetime,omitzero"`
+	IDTokenSignedResponseAlg string                     `yaml:"id_token_signed_response_alg,omitempty" json:"id_token_signed_response_alg,omitempty"`
+	DPoPBoundAccessTokens    bool                       `yaml:"dpop_bound_access_tokens,omitempty" json:"dpop_bound_access_tokens,omitzero"`
+	RequirePushedRequests    bool                       `yaml:"require_pushed_authorization_requests,omitempty" json:"require_pushed_authorization_requests,omitzero"`
+	TLSClientAuthSubjectDN   string                     `yaml:"tls_client_auth_subject_dn,omitempty" json:"tls_client_auth_subject_dn,omitempty"`
+	JWKS                     map[string]any             `yaml:"jwks,omitempty" json:"jwks,omitempty"`
+	FederatedCredentials     []FederatedCredentialEntry `yaml:"federated_credentials,omitempty" json:"federated_credentials,omitempty"`
 }
 
 // FederatedCredentialEntry is a trust rule; its algorithm is RS256 when left out.
 type FederatedCredentialEntry struct {
-	Issuer    string            `yaml:"issuer"`
-	Subject   string            `yaml:"subject"`
-	Audience  string            `yaml:"audience"`
-	Algorithm string            `yaml:"algorithm,omitempty"`
-	Claims    map[string]string `yaml:"claims,omitempty"`
+	Issuer    string            `yaml:"issuer" json:"issuer"`
+	Subject   string            `yaml:"subject" json:"subject"`
+	Audience  string            `yaml:"audience" json:"audience"`
+	Algorithm string            `yaml:"algorithm,omitempty" json:"algorithm,omitempty"`
+	Claims    map[string]string `yaml:"claims,omitempty" json:"claims,omitempty"`
 }
 
 type APIKeyEntry struct {
-	ID         string     `yaml:"id"`
-	Org        string     `yaml:"org,omitempty"`
-	Owner      string     `yaml:"owner,omitempty"`
-	Kind       string     `yaml:"kind,omitempty"`
-	Status     Status     `yaml:"status,omitempty"`
-	Scopes     []string   `yaml:"scopes,omitempty"`
-	Audiences  []string   `yaml:"audiences,omitempty"`
-	ExpiresAt  *time.Time `yaml:"expires_at,omitempty"`
-	Key        Secret     `yaml:"key,omitempty"`
-	Secret     Secret     `yaml:"secret,omitempty"`
-	KeyHash    Hash       `yaml:"key_hash,omitempty"`
-	SecretHash Hash       `yaml:"secret_hash,omitempty"`
+	ID         string     `yaml:"id" json:"id"`
+	Org        string     `yaml:"org,omitempty" json:"org,omitempty"`
+	Owner      string     `yaml:"owner,omitempty" json:"owner,omitempty"`
+	Kind       string     `yaml:"kind,omitempty" json:"kind,omitempty"`
+	Status     Status     `yaml:"status,omitempty" json:"status,omitempty"`
+	Scopes     []string   `yaml:"scopes,omitempty" json:"scopes,omitempty"`
+	Audiences  []string   `yaml:"audiences,omitempty" json:"audiences,omitempty"`
+	ExpiresAt  *time.Time `yaml:"expires_at,omitempty" json:"expires_at,omitzero"`
+	Key        Secret     `yaml:"key,omitempty" json:"key,omitzero"`
+	Secret     Secret     `yaml:"secret,omitempty" json:"secret,omitzero"`
+	KeyHash    Hash       `yaml:"key_hash,omitempty" json:"key_hash,omitempty"`
+	SecretHash Hash       `yaml:"secret_hash,omitempty" json:"secret_hash,omitempty"`
 }
 
 type VendorEntry struct {
-	ID        string `yaml:"id"`
-	Name      string `yaml:"name,omitempty"`
-	Status    Status `yaml:"status,omitempty"`
-	Token     Secret `yaml:"token,omitempty"`
-	TokenHash Hash   `yaml:"token_hash,omitempty"`
+	ID        string `yaml:"id" json:"id"`
+	Name      string `yaml:"name,omitempty" json:"name,omitempty"`
+	Status    Status `yaml:"status,omitempty" json:"status,omitempty"`
+	Token     Secret `yaml:"token,omitempty" json:"token,omitzero"`
+	TokenHash Hash   `yaml:"token_hash,omitempty" json:"token_hash,omitempty"`
 }
 
 type IntegrationEntry struct {
-	ID               string   `yaml:"id"`
-	Vendor           string   `yaml:"vendor"`
-	Org              string   `yaml:"org"`
-	Kind             string   `yaml:"kind,omitempty"`
-	Status           Status   `yaml:"status,omitempty"`
-	Scopes           []string `yaml:"scopes,omitempty"`
-	EnabledBy        string   `yaml:"enabled_by,omitempty"`
-	Client           string   `yaml:"client,omitempty"`
-	PartnerToken     Secret   `yaml:"partner_token,omitempty"`
-	PartnerTokenHash Hash     `yaml:"partner_token_hash,omitempty"`
+	ID               string     `yaml:"id" json:"id"`
+	Vendor           string     `yaml:"vendor" json:"vendor"`
+	Org              string     `yaml:"org" json:"org"`
+	Kind             string     `yaml:"kind,omitempty" json:"kind,omitempty"`
+	Status           Status     `yaml:"status,omitempty" json:"status,omitempty"`
+	Scopes           []string   `yaml:"scopes,omitempty" json:"scopes,omitempty"`
+	EnabledBy        string     `yaml:"enabled_by,omitempty" json:"enabled_by,omitempty"`
+	Client           string     `yaml:"client,omitempty" json:"client,omitempty"`
+	EnabledAt        *time.Time `yaml:"enabled_at,omitempty" json:"enabled_at,omitempty"`
+	SuspendedBy      string     `yaml:"suspended_by,omitempty" json:"suspended_by,omitempty"`
+	PartnerToken     Secret     `yaml:"partner_token,omitempty" json:"partner_token,omitzero"`
+	PartnerTokenHash Hash       `yaml:"partner_token_hash,omitempty" json:"partner_token_hash,omitempty"`
 }
 
 type ConsentEntry struct {
-	User     string   `yaml:"user"`
-	Client   string   `yaml:"client"`
-	Audience string   `yaml:"audience"` // of the API, or the issuer
-	Scopes   []string `yaml:"scopes"`
-	Org      string   `yaml:"org,omitempty"`
+	User     string   `yaml:"user" json:"user"`
+	Client   string   `yaml:"client" json:"client"`
+	Audience string   `yaml:"audience" json:"audience"` // of the API, or the issuer
+	Scopes   []string `yaml:"scopes" json:"scopes"`
+	Org      string   `yaml:"org,omitempty" json:"org,omitempty"`
 }
 
 // RelationEntry is a tuple; resource and subject are written type:id.
 type RelationEntry struct {
-	Resource string `yaml:"resource"`
-	Relation string `yaml:"relation"`
-	Subject  string `yaml:"subject"`
+	Resource string `yaml:"resource" json:"resource"`
+	Relation string `yaml:"relation" json:"relation"`
+	Subject  string `yaml:"subject" json:"subject"`
 }
 
 func (d *DomainEntry) UnmarshalYAML(node *yaml.Node) error {
@@ -188,27 +202,22 @@ func (d *DomainEntry) UnmarshalYAML(node *yaml.Node) error {
 		d.Domain, d.Status = node.Value, Verified
 		return nil
 	}
-	var full struct {
-		Domain string `yaml:"domain"`
-		Status Status `yaml:"status"`
-	}
+	known := []string{"domain", "status", "challenge", "verified_at", "failing_since", "auto_join"}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		if key := node.Content[i]; key.Value != "domain" && key.Value != "status" {
+		if key := node.Content[i]; !slices.Contains(known, key.Value) {
 			return fmt.Errorf("line %d: field %s not found in a domain", key.Line, key.Value)
 		}
 	}
-	if err := node.Decode(&full); err != nil {
-		return err
-	}
-	d.Domain, d.Status = full.Domain, full.Status
-	return nil
+	type plain DomainEntry
+	return node.Decode((*plain)(d))
 }
 
 func (d DomainEntry) MarshalYAML() (any, error) {
-	if d.Status == Verified {
+	if d.Status == Verified && d.Challenge == "" && d.VerifiedAt == nil && len(d.AutoJoin) == 0 {
 		return d.Domain, nil
 	}
-	return map[string]string{"domain": d.Domain, "status": string(d.Status)}, nil
+	type plain DomainEntry
+	return plain(d), nil
 }
 
 // Problem is one thing that is wrong with a directory file.
@@ -307,6 +316,8 @@ func plainType(goType string) string {
 	switch {
 	case goType == "time.Duration":
 		return "a duration such as 10m"
+	case goType == "time.Time":
+		return "a time such as 2030-01-31T12:00:00Z"
 	case goType == "bool":
 		return "true or false"
 	case goType == "string", strings.HasPrefix(goType, "directory.") && !strings.HasSuffix(goType, "Entry"):

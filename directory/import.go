@@ -136,6 +136,15 @@ func (i Importer) inChunks(ctx context.Context, t Tenant, f *File, steps []step)
 	return result, nil
 }
 
+// Put checks the file and writes it in the caller's transaction: Problems when something is wrong with it. Passwords must
+// have been hashed.
+func (f *File) Put(ctx context.Context, t Tenant, tx datastore.Tx, master *MasterKey) ([]Made, error) {
+	if err := f.Check(ctx, t, tx, master); err != nil {
+		return nil, err
+	}
+	return Importer{Master: master}.run(ctx, t, tx, f.steps())
+}
+
 func (i Importer) run(ctx context.Context, t Tenant, tx datastore.Tx, steps []step) ([]Made, error) {
 	w := &writer{Tx: tx, tenant: t, master: i.Master}
 	for _, s := range steps {
@@ -185,7 +194,7 @@ func (f *File) steps() []step {
 	var steps []step
 	add := func(s step) { steps = append(steps, s) }
 	for _, id := range slices.Sorted(maps.Keys(f.Roles)) {
-		add(put(Tenant.Role, id, Role{Permissions: nonNil(f.Roles[id].Permissions)}))
+		add(put(Tenant.Role, id, f.Roles[id].role()))
 	}
 	for i := range f.APIs {
 		add(f.APIs[i].write)
@@ -272,31 +281,29 @@ func (e *APIEntry) write(ctx context.Context, w *writer) error {
 }
 
 func (e *UserEntry) write(ctx context.Context, w *writer) error {
-	username := cmp.Or(e.Username, e.ID)
-	former, found, err := w.tenant.User(e.ID).Find(ctx, w)
-	if err != nil {
-		return err
-	}
-	var old Place[Alias]
-	if found {
-		old = w.tenant.Username(former.Username)
-	}
-	if err := claim(ctx, w, old, w.tenant.Username(username), Alias{ID: e.ID}); err != nil {
-		return fmt.Errorf("user %s: username: %w", e.ID, err)
-	}
 	if e.PasswordHash != "" {
-		if err := w.tenant.UserSecrets(e.ID).Put(ctx, w, UserSecrets{PasswordHash: e.PasswordHash}); err != nil {
+		if err := w.tenant.PutPassword(ctx, w, e.ID, e.PasswordHash); err != nil {
 			return err
 		}
 	}
-	return w.tenant.User(e.ID).Put(ctx, w, User{Username: username, Email: e.Email, Status: cmp.Or(e.Status, Active)})
+	err := w.tenant.PutUser(ctx, w, e.ID, User{Username: cmp.Or(e.Username, e.ID), Email: e.Email, EmailVerified: e.EmailVerified,
+		Status: cmp.Or(e.Status, Active)})
+	if err != nil {
+		return fmt.Errorf("user %s: %w", e.ID, err)
+	}
+	return nil
 }
 
 func (e *OrgEntry) steps() []step {
-	steps := []step{put(Tenant.Org, e.ID, Org{Name: cmp.Or(e.Name, e.ID), Status: cmp.Or(e.Status, Active), Parent: e.Parent, Metadata: e.Metadata})}
+	var steps []step
+	if !e.Within {
+		steps = append(steps, func(ctx context.Context, w *writer) error {
+			return w.tenant.PutOrg(ctx, w, e.ID, Org{Name: cmp.Or(e.Name, e.ID), Status: cmp.Or(e.Status, Active), Parent: e.Parent, Metadata: e.Metadata})
+		})
+	}
 	for _, id := range slices.Sorted(maps.Keys(e.Roles)) {
 		steps = append(steps, func(ctx context.Context, w *writer) error {
-			return w.tenant.OrgRole(e.ID, id).Put(ctx, w, Role{Permissions: nonNil(e.Roles[id].Permissions)})
+			return w.tenant.OrgRole(e.ID, id).Put(ctx, w, e.Roles[id].role())
 		})
 	}
 	for _, d := range e.Domains {
@@ -318,21 +325,20 @@ func (e *OrgEntry) steps() []step {
 }
 
 func (e DomainEntry) write(ctx context.Context, w *writer, org string) error {
-	former, _, err := w.tenant.Domain(org, e.Domain).Find(ctx, w)
-	if err != nil {
-		return err
+	d := Domain{Status: cmp.Or(e.Status, Pending), VerifiedAt: e.VerifiedAt, FailingSince: e.FailingSince, AutoJoin: e.AutoJoin}
+	if e.Challenge != "" {
+		d.Challenge = challengeOf(e.Domain, e.Challenge)
 	}
-	var old, owned Place[Alias]
-	if former.Status == Verified {
-		old = w.tenant.VerifiedDomain(e.Domain)
+	if d.Status == Pending && d.Challenge == nil {
+		former, _, err := w.tenant.Domain(org, e.Domain).Find(ctx, w)
+		if err != nil {
+			return err
+		}
+		if d.Challenge = former.Challenge; d.Challenge == nil {
+			d.Challenge = NewDomainChallenge(e.Domain)
+		}
 	}
-	if e.Status == Verified {
-		owned = w.tenant.VerifiedDomain(e.Domain)
-	}
-	if err := claim(ctx, w, old, owned, Alias{ID: org}); err != nil {
-		return fmt.Errorf("org %s: domain %s: %w", org, e.Domain, err)
-	}
-	return w.tenant.Domain(org, e.Domain).Put(ctx, w, Domain{Status: cmp.Or(e.Status, Pending)})
+	return w.tenant.PutDomain(ctx, w, org, e.Domain, d)
 }
 
 func (e *ConnectionEntry) write(ctx context.Context, w *writer, org string) error {
@@ -354,10 +360,20 @@ func (e *ConnectionEntry) write(ctx context.Context, w *writer, org string) erro
 			return fmt.Errorf("org %s: connection %s: audience %s: %w", org, e.ID, audience, err)
 		}
 	}
+	var old, signsIn Place[Alias]
+	if former.Domain != "" {
+		old = w.tenant.DomainConnection(org, former.Domain)
+	}
+	if e.Domain != "" {
+		signsIn = w.tenant.DomainConnection(org, e.Domain)
+	}
+	if err := claim(ctx, w, old, signsIn, Alias{ID: e.ID}); err != nil {
+		return fmt.Errorf("org %s: connection %s: domain %s: %w", org, e.ID, e.Domain, err)
+	}
 	if err := w.seal(ctx, w.tenant.ConnectionSecret(org, e.ID), e.ClientSecret, SealedFor(org, e.ID)); err != nil {
 		return fmt.Errorf("org %s: connection %s: %w", org, e.ID, err)
 	}
-	return w.tenant.Connection(org, e.ID).Put(ctx, w, Connection{Issuer: e.Issuer, Status: cmp.Or(e.Status, Active), ClientID: e.ClientID,
+	return w.tenant.Connection(org, e.ID).Put(ctx, w, Connection{Issuer: e.Issuer, Status: cmp.Or(e.Status, Active), Domain: e.Domain, ClientID: e.ClientID,
 		Audiences: e.Audiences, Algorithm: cmp.Or(e.Algorithm, "RS256"), Claims: e.Claims, RoleClaim: e.RoleClaim, RoleMapping: e.RoleMapping})
 }
 
@@ -394,22 +410,39 @@ func (e *APIKeyEntry) write(ctx context.Context, w *writer) error {
 		return err
 	}
 	next := KeySecrets{}
+	before, prefix := len(w.made), ""
 	if next.Key, err = w.hash(KindAPIKey, e.ID, e.Key, e.KeyHash, former.Key); err != nil {
 		return err
+	}
+	switch {
+	case len(w.made) > before:
+		prefix = visiblePrefix(w.made[before].Secret)
+	case next.Key == former.Key:
+		key, _, err := w.tenant.APIKey(e.ID).Find(ctx, w)
+		if err != nil {
+			return err
+		}
+		prefix = key.Prefix
 	}
 	if kind == PairKey {
 		if next.Secret, err = w.hash(KindAPISecret, e.ID, e.Secret, e.SecretHash, former.Secret); err != nil {
 			return err
 		}
 	}
-	if err := w.own(ctx, former.Key, next.Key, SecretOwner{Kind: KindAPIKey, ID: e.ID}); err != nil {
+	owner := SecretOwner{Kind: KindAPIKey, ID: e.ID}
+	if next.Key == former.Key && next.Secret == former.Secret {
+		next.Former = former.Former
+	} else if err := w.tenant.endFormer(ctx, w, owner, former.Former); err != nil {
+		return err
+	}
+	if err := w.own(ctx, former.Key, next.Key, owner); err != nil {
 		return fmt.Errorf("api_key %s: its key %w", e.ID, err)
 	}
 	if err := w.tenant.KeySecrets(e.ID).Put(ctx, w, next); err != nil {
 		return err
 	}
-	return w.tenant.APIKey(e.ID).Put(ctx, w, APIKey{Org: e.Org, Owner: e.Owner, Kind: kind,
-		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), Audiences: e.Audiences, ExpiresAt: e.ExpiresAt})
+	return w.tenant.PutAPIKey(ctx, w, e.ID, APIKey{Org: e.Org, Owner: e.Owner, Kind: kind,
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), Audiences: e.Audiences, ExpiresAt: e.ExpiresAt, Prefix: prefix})
 }
 
 func (e *VendorEntry) write(ctx context.Context, w *writer) error {
@@ -425,8 +458,13 @@ func (e *IntegrationEntry) write(ctx context.Context, w *writer) error {
 	if err := w.token(ctx, w.tenant.IntegrationSecret(e.Org, e.Vendor), owner, e.ID, e.PartnerToken, e.PartnerTokenHash); err != nil {
 		return fmt.Errorf("integration %s: its partner token %w", e.ID, err)
 	}
-	return w.tenant.Integration(e.Org, e.Vendor).Put(ctx, w, Integration{ID: e.ID, Kind: cmp.Or(e.Kind, ExternalIntegration),
-		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), EnabledBy: e.EnabledBy, Client: e.Client})
+	err := w.tenant.PutIntegration(ctx, w, e.Org, e.Vendor, Integration{ID: e.ID, Kind: cmp.Or(e.Kind, ExternalIntegration),
+		Status: cmp.Or(e.Status, Active), Scopes: nonNil(e.Scopes), EnabledBy: e.EnabledBy, Client: e.Client,
+		EnabledAt: e.EnabledAt, SuspendedBy: e.SuspendedBy})
+	if err != nil {
+		return fmt.Errorf("integration: %w", err)
+	}
+	return nil
 }
 
 // token sets the one secret of a vendor or an integration, which has the id.

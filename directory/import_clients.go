@@ -20,7 +20,7 @@ func (e *ClientEntry) write(ctx context.Context, w *writer) error {
 	if err := e.claimFederated(ctx, w, rules); err != nil {
 		return fmt.Errorf("client %s: %w", e.ID, err)
 	}
-	return w.tenant.Client(e.ID).Put(ctx, w, Client{
+	return w.tenant.PutClient(ctx, w, e.ID, Client{
 		Name: e.Name, Kind: cmp.Or(e.Kind, "service"), Party: cmp.Or(e.Party, "first"), Status: cmp.Or(e.Status, Active),
 		Org: e.Org, Orgs: e.Orgs, GrantTypes: nonNil(e.GrantTypes), TokenEndpointAuthMethod: e.TokenEndpointAuthMethod,
 		Scopes: nonNil(e.Scopes), Audiences: e.Audiences, RedirectURIs: e.RedirectURIs,

@@ -34,7 +34,7 @@ orgs:
       - {id: old, issuer: "https://old.acme.example/tenant", client_id: m2, client_secret: secret-at-old, audiences: [mandate], algorithm: ES384, status: disabled}
   - {id: globex, parent: acme, status: suspended}
 users:
-  - {id: alice, username: alice.a, email: alice@acme.example, password: "correct horse"}
+  - {id: alice, username: alice.a, email: alice@acme.example, email_verified: true, password: "correct horse"}
   - {id: bob, status: disabled}
   - {id: "acme|idp|auth0|eve"}
 clients:

@@ -1,10 +1,17 @@
 package directory
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/alexedwards/argon2id"
+	"golang.org/x/text/unicode/norm"
+
+	"mandate/datastore"
 )
 
 // passwordParams are OWASP's for argon2id: 19 MiB, 2 passes, 1 lane.
@@ -12,33 +19,76 @@ func passwordParams() *argon2id.Params {
 	return &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 }
 
-// HashPassword makes an argon2id hash in PHC form. It costs about 20 ms and 19 MiB: bound how many run at once.
+const (
+	minPasswordChars = 8
+	maxPasswordBytes = 1024
+)
+
+// CheckPassword refuses a password that nobody should choose (NIST SP 800-63B §3.1.1.2): the length counts, in code points, and
+// not what it is composed of. The error says what to do.
+func CheckPassword(password Secret) error {
+	switch {
+	case !utf8.ValidString(password.value) || strings.ContainsFunc(password.value, func(c rune) bool { return !unicode.IsGraphic(c) }):
+		return errors.New("has a character that cannot be shown")
+	case utf8.RuneCountInString(password.value) < minPasswordChars:
+		return fmt.Errorf("must have at least %d characters", minPasswordChars)
+	case len(password.value) > maxPasswordBytes:
+		return fmt.Errorf("is longer than %d bytes", maxPasswordBytes)
+	}
+	return nil
+}
+
+// HashPassword makes an argon2id hash in PHC form, of the normalized password (NIST SP 800-63B §3.1.1.2). It costs about 20 ms
+// and 19 MiB: bound how many run at once.
 func HashPassword(password Secret) (string, error) {
-	hash, err := argon2id.CreateHash(password.value, passwordParams())
+	hash, err := argon2id.CreateHash(norm.NFKC.String(password.value), passwordParams())
 	if err != nil {
 		return "", fmt.Errorf("hash a password: %w", err)
 	}
 	return hash, nil
 }
 
-// PasswordMatches verifies a password against a PHC hash, at the cost that the hash asks for.
+// PasswordMatches verifies a password against a hash of any kind that an import takes, at the cost that the hash asks for. Who
+// made the hash may have normalized the password or not, so one that is not normal is verified in both forms.
 func PasswordMatches(password Secret, hash string) (bool, error) {
-	ok, err := argon2id.ComparePasswordAndHash(password.value, hash)
+	parsed, err := parsePasswordHash(hash)
+	if err != nil {
+		return false, fmt.Errorf("verify a password: the hash %w", err)
+	}
+	ok, err := parsed.matches(password.value)
+	if normal := norm.NFKC.String(password.value); err == nil && !ok && normal != password.value {
+		ok, err = parsed.matches(normal)
+	}
 	if err != nil {
 		return false, fmt.Errorf("verify a password: %w", err)
 	}
 	return ok, nil
 }
 
-// checkPasswordHash refuses hashes that are not argon2id, or whose cost would let a login exhaust the machine.
-func checkPasswordHash(hash string) error {
+// PasswordOutdated says whether the hash is of another kind than HashPassword makes, or weaker.
+func PasswordOutdated(hash string) bool {
 	params, salt, key, err := argon2id.DecodeHash(hash)
-	if err != nil {
-		return errors.New("is not an argon2id hash in PHC form ($argon2id$v=19$m=…,t=…,p=…$salt$hash)")
+	today := passwordParams()
+	return err != nil || params.Memory*params.Iterations < today.Memory*today.Iterations ||
+		len(salt) < int(today.SaltLength) || len(key) < int(today.KeyLength)
+}
+
+// PutPassword gives a user another password. What rests on the former one ends, a reset that is under way as well.
+func (t Tenant) PutPassword(ctx context.Context, tx datastore.Tx, user, hash string) error {
+	former, _, err := t.UserSecrets(user).Find(ctx, tx)
+	if err != nil || former.PasswordHash == hash {
+		return err
 	}
-	if params.Memory < 8 || params.Memory > 256<<10 || params.Iterations < 1 || params.Iterations > 16 ||
-		params.Parallelism < 1 || params.Parallelism > 16 || len(salt) < 8 || len(key) < 16 || len(key) > 128 {
-		return errors.New("has parameters out of bounds: at most m=262144, t=16, p=16; salt of 8 bytes or more, hash of 16 to 128 bytes")
+	return t.UserSecrets(user).Put(ctx, tx, UserSecrets{PasswordHash: hash})
+}
+
+// UpgradePassword replaces the hash of a password by another one of the same password. What rests on the password stays. It
+// does nothing when the hash is not the user's any more.
+func (t Tenant) UpgradePassword(ctx context.Context, tx datastore.Tx, user, former, hash string) error {
+	secrets, _, err := t.UserSecrets(user).Find(ctx, tx)
+	if err != nil || secrets.PasswordHash != former {
+		return err
 	}
-	return nil
+	secrets.Upgraded, secrets.PasswordHash = secrets.Digest(), hash
+	return t.UserSecrets(user).Put(ctx, tx, secrets)
 }

@@ -128,7 +128,16 @@ var ErrEnough = errors.New("enough")
 
 // each calls do with every record directly below prefix, and the segments of its path below the tenant.
 func each[T any](ctx context.Context, r datastore.Reader, prefix datastore.Path, do func(segments []string, record T) error) error {
-	for fact, err := range r.Scan(ctx, prefix, datastore.Path{}) {
+	return eachAfter(ctx, r, prefix, "", do)
+}
+
+// eachAfter begins after the record with that last segment.
+func eachAfter[T any](ctx context.Context, r datastore.Reader, prefix datastore.Path, after string, do func(segments []string, record T) error) error {
+	var from datastore.Path
+	if after != "" {
+		from = prefix.Join(after)
+	}
+	for fact, err := range r.Scan(ctx, prefix, from) {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", prefix, err)
 		}

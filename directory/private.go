@@ -2,6 +2,8 @@ package directory
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +14,26 @@ import (
 // UserSecrets, and the other records of this file, are private state: policies never see them.
 type UserSecrets struct {
 	PasswordHash string `json:"password_hash"`
+	Upgraded     string `json:"upgraded,omitempty"` // the digest that the password had under its first hash
+	Reset        Hash   `json:"reset,omitempty"`    // of the one token that may set another password: see PasswordReset
+}
+
+// Digest stands for the password, without telling it: another one for each password that the user gets, and the same after the
+// hash of one was upgraded.
+func (s UserSecrets) Digest() string {
+	if s.Upgraded != "" {
+		return s.Upgraded
+	}
+	sum := sha256.Sum256([]byte(s.PasswordHash))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// PasswordReset lets whoever has a token that was mailed to the user set another password, once. It is good while the token is
+// the newest one, which UserSecrets says, and the address is the user's.
+type PasswordReset struct {
+	User      string    `json:"user"`
+	Email     string    `json:"email"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // ClientSecrets holds the hashes of a client's live secrets: two while one is being replaced.
@@ -21,8 +43,9 @@ type ClientSecrets struct {
 
 // KeySecrets holds the hash of an API key and, for a pair, that of its secret.
 type KeySecrets struct {
-	Key    Hash `json:"key"`
-	Secret Hash `json:"secret,omitempty"`
+	Key    Hash       `json:"key"`
+	Secret Hash       `json:"secret,omitempty"`
+	Former *FormerKey `json:"former,omitempty"` // what the newest rotation has replaced
 }
 
 // TokenSecret holds the hash of a vendor's or an integration's token.
@@ -35,6 +58,8 @@ type SecretOwner struct {
 	Kind SecretKind `json:"kind"`
 	ID   string     `json:"id"`            // of the API key or the vendor
 	Org  string     `json:"org,omitempty"` // for partner tokens: the organization of the integration
+	// ExpiresAt is when a former API key ends; zero for what has no end.
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
 }
 
 // Alias leads from a unique attribute to the id of the record that has it.
@@ -57,6 +82,11 @@ type SigningKey struct {
 
 func (t Tenant) UserSecrets(user string) Place[UserSecrets] {
 	return place[UserSecrets](t, PrivateRoot, "users", user)
+}
+
+// PasswordReset is what the token with that hash is good for.
+func (t Tenant) PasswordReset(h Hash) Place[PasswordReset] {
+	return place[PasswordReset](t, PrivateRoot, "resets", string(h))
 }
 
 func (t Tenant) ClientSecrets(client string) Place[ClientSecrets] {

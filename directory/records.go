@@ -41,19 +41,32 @@ type Member struct {
 // Role is a named set of permissions, of the tenant or of one organization.
 type Role struct {
 	Permissions []string `json:"permissions"`
+	Description string   `json:"description,omitempty"`
+	// Default says that it is the role of the tenant for new members of whom nothing else is said. It cannot be deleted.
+	Default bool `json:"default,omitzero"`
 }
 
-// Domain is an internet domain that an organization claims. Status: pending, verified.
+// Domain is an internet domain that an organization claims: its own once the challenge was found in the DNS, or by the word of who
+// imported it as verified, and without a challenge. Status: pending, verified.
 type Domain struct {
-	Status Status `json:"status"`
+	Status     Status           `json:"status"`
+	Challenge  *DomainChallenge `json:"challenge,omitempty"`
+	VerifiedAt *time.Time       `json:"verified_at,omitempty"`
+	// FailingSince is when the challenge of a verified domain was first not found, if it was not found again since.
+	FailingSince *time.Time `json:"failing_since,omitempty"`
+	// AutoJoin are the roles of whoever signs in with a verified email address in the domain, and is no member yet.
+	AutoJoin []string `json:"auto_join,omitempty"`
 }
 
 // Connection is an external OpenID Connect provider of an organization. It must name its audiences. Only tokens signed by
 // its one algorithm count (RFC 8725 §3.1), and only those with all its claims: a provider that many organizations share tells
-// them apart by one. No other connection of the tenant has the same issuer and audience. Status: active, disabled.
+// them apart by one. No other connection of the tenant has the same issuer and audience. One with a domain signs in those who have an
+// address in it, and no other of the organization does; one without is for all other domains of the organization. Status: active,
+// disabled.
 type Connection struct {
 	Issuer      string            `json:"issuer"`
 	Status      Status            `json:"status"`
+	Domain      string            `json:"domain,omitempty"`
 	ClientID    string            `json:"client_id"`
 	Audiences   []string          `json:"audiences"`
 	Algorithm   string            `json:"algorithm"`
@@ -73,7 +86,18 @@ type Integration struct {
 	Scopes    []string `json:"scopes"`
 	EnabledBy string   `json:"enabled_by,omitempty"`
 	Client    string   `json:"client,omitempty"`
+	// EnabledAt is when the user did, which is the record of what the user has let the vendor do.
+	EnabledAt *time.Time `json:"enabled_at,omitempty"`
+	// SuspendedBy is the side that has suspended it and can resume it: see the constants below.
+	SuspendedBy string `json:"suspended_by,omitempty"`
 }
+
+// The sides of an integration, and who stands above both.
+const (
+	SideOrg    = "org"
+	SideVendor = "vendor"
+	SideTenant = "tenant"
+)
 
 // Kinds of integrations.
 const (
@@ -83,9 +107,10 @@ const (
 
 // User is a person. The username is unique in the tenant, and no client's id. Status: active, disabled.
 type User struct {
-	Username string `json:"username"`
-	Email    string `json:"email,omitempty"`
-	Status   Status `json:"status"`
+	Username      string `json:"username"`
+	Email         string `json:"email,omitempty"`
+	EmailVerified bool   `json:"email_verified,omitzero"`
+	Status        Status `json:"status"`
 }
 
 // Client is an OAuth client. Org is its home organization; Orgs are those it may act in beside it. Without a
@@ -146,6 +171,8 @@ type APIKey struct {
 	// Audiences are those that the holder stands for when it presents tokens of others; empty for every one.
 	Audiences []string   `json:"audiences,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// Prefix is how a key that was made here begins, for people to tell theirs apart.
+	Prefix string `json:"prefix,omitempty"`
 }
 
 // Vendor is a company whose software integrates for organizations. Status: active, suspended.

@@ -62,6 +62,9 @@ const (
 	KindPartnerToken SecretKind = "pt"
 	KindPassword     SecretKind = "pw"
 	KindSession      SecretKind = "ss"
+	KindReset        SecretKind = "pr" // of a password
+	KindWebhook      SecretKind = "wh" // in the form of Standard Webhooks, not in that of the others
+	KindInvitation   SecretKind = "iv"
 
 	// Derived from the master key, so that nothing of them needs to be stored.
 	KindCode         SecretKind = "ac" // authorization code

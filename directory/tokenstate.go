@@ -157,14 +157,6 @@ func (t Tenant) OrgsOf(ctx context.Context, r datastore.Reader, user string, do 
 	})
 }
 
-// PutMember writes a membership, and makes it found by its user.
-func (t Tenant) PutMember(ctx context.Context, tx datastore.Tx, org, user string, m Member) error {
-	if err := t.Member(org, user).Put(ctx, tx, m); err != nil {
-		return err
-	}
-	return t.membership(user, org).Put(ctx, tx, Alias{ID: org})
-}
-
 // UseOnce says whether nobody has used what the name stands for, and that it is used now. It is forgotten at the time
 // given, from which on nobody must take it any more. The name may be of any size, for its hash is stored.
 func (t Tenant) UseOnce(ctx context.Context, store datastore.Store, what, name string, until time.Time) (first bool, err error) {
@@ -199,7 +191,8 @@ func expiring(p datastore.Path, at time.Time) Place[Alias] {
 // sweepAtOnce bounds the transactions of Sweep.
 const sweepAtOnce = 200
 
-// Sweep removes the private records that have expired, and says how many. It looks at nothing that has not.
+// Sweep removes the private records that have expired and what is left of deleted organizations, and says how many that were.
+// It looks at nothing else.
 func (t Tenant) Sweep(ctx context.Context, store datastore.Store, now time.Time) (removed int, err error) {
 	for {
 		var due, gone int
@@ -225,7 +218,8 @@ func (t Tenant) Sweep(ctx context.Context, store datastore.Store, now time.Time)
 		}
 		removed += gone
 		if due < sweepAtOnce {
-			return removed, nil
+			gone, err := t.sweepOrgs(ctx, store)
+			return removed + gone, err
 		}
 	}
 }
@@ -265,8 +259,16 @@ func sweepOne(ctx context.Context, tx datastore.Tx, due datastore.Fact, now time
 	if record.ExpiresAt.After(now) {
 		return false, expiring(what.Path, record.ExpiresAt).Put(ctx, tx, alias)
 	}
-	if err := tx.Delete(what.Path); err != nil {
-		return false, fmt.Errorf("sweep: %w", err)
+	return true, Tenant(what.Path.Tenant()).discard(ctx, tx, what.Path)
+}
+
+// discard removes a private record with the links to it.
+func (t Tenant) discard(ctx context.Context, tx datastore.Tx, p datastore.Path) error {
+	switch at := p.Segments(); at[1] {
+	case "sessions":
+		return t.DeleteSession(ctx, tx, Hash(at[2]))
+	case "grants":
+		return t.DeleteGrant(ctx, tx, at[2])
 	}
-	return true, nil
+	return remove(tx, p)
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // testLimit bounds the tests of a set together, so that a reload always comes to an end.
-const testLimit = 30 * time.Second
+const testLimit = time.Minute
 
 // runTests runs the tests of a policy set, on a compilation of its own with the test files in it, and refuses the
 // set when one does not pass. As in "opa test", a rule named todo_test_… is not run.

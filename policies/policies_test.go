@@ -166,16 +166,24 @@ func documentDepth(segments []string) int {
 func TestDecisionsReadSingleFacts(t *testing.T) {
 	facts := map[string]any{
 		"orgs": map[string]any{"acme": map[string]any{
-			"profile": map[string]any{"status": "active"},
+			"profile": map[string]any{"status": "active", "parent": "msp"},
 			"members": map[string]any{
 				"alice": map[string]any{"roles": []any{"viewer", "developer"}, "status": "active"},
 				"bob":   map[string]any{"roles": []any{}, "status": "active"},
+				"dora":  map[string]any{"roles": []any{"manager"}, "status": "active"},
 			},
-			"roles":        map[string]any{},
+			"roles":        map[string]any{"manager": map[string]any{"permissions": []any{"orgs.members.*", "documents:*"}}},
 			"integrations": map[string]any{"backupco": map[string]any{"status": "active", "scopes": []any{"documents:read"}}},
+		}, "msp": map[string]any{
+			"profile": map[string]any{"status": "active"},
+			"members": map[string]any{"mia": map[string]any{"roles": []any{"operator"}, "status": "active"}},
+			"roles":   map[string]any{"operator": map[string]any{"permissions": []any{"children:*"}}},
 		}},
-		"roles":   map[string]any{"viewer": map[string]any{"permissions": []any{"documents:read"}}},
-		"users":   map[string]any{"alice": map[string]any{"status": "active"}, "bob": map[string]any{"status": "active"}},
+		"roles": map[string]any{"viewer": map[string]any{"permissions": []any{"documents:read"}}},
+		"users": map[string]any{
+			"alice": map[string]any{"status": "active"}, "bob": map[string]any{"status": "active"},
+			"dora": map[string]any{"status": "active"}, "mia": map[string]any{"status": "active"},
+		},
 		"apis":    map[string]any{"documents": map[string]any{"audience": "https://documents.example", "scopes": []any{"documents:read"}}},
 		"apikeys": map[string]any{"key": map[string]any{"org": "acme", "owner": "alice", "status": "active", "scopes": []any{"documents:read"}}},
 		"vendors": map[string]any{"backupco": map[string]any{"status": "active"}},
@@ -217,6 +225,22 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 		"api": "documents", "default_lifetime": 600,
 	}}
 
+	manages := func(kind, id, org string) map[string]any {
+		caller := map[string]any{"type": kind, "sub": id, "scopes": []any{"manage"}, "credential": map[string]any{"type": "access_token", "id": "t"}}
+		if org != "" {
+			caller["org"] = org
+		}
+		return map[string]any{
+			"action": map[string]any{"name": "orgs.members.update"},
+			"resource": map[string]any{"type": "member", "id": "bob", "properties": map[string]any{
+				"org": "acme", "sole_holder_of": []any{},
+				"before": map[string]any{"roles": []any{}, "status": "active"},
+				"after":  map[string]any{"roles": []any{"viewer"}, "status": "active"},
+			}},
+			"caller": caller,
+		}
+	}
+
 	for _, row := range []struct {
 		name, policy string
 		input        map[string]any
@@ -233,7 +257,12 @@ func TestDecisionsReadSingleFacts(t *testing.T) {
 		{"token", "tokens", token, true, 3},
 		{"token of a user", "tokens", userToken, true, 6},
 		{"token of a key", "tokens", keyToken, true, 5},
-		{"manage", "manage", access("user", "alice", "read"), true, 1},
+		{"manage", "manage", manages("client", "gateway", ""), true, 2},
+		{"manage, bound", "manage", manages("client", "sync", "acme"), true, 1},
+		{"manage as a member", "manage", manages("user", "dora", "acme"), true, 6},
+		{"manage as a parent", "manage", manages("user", "mia", "msp"), true, 7},
+		{"manage without a role", "manage", manages("user", "alice", "acme"), false, 7},
+		{"manage out of reach", "manage", manages("user", "alice", "globex"), false, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			ctx := t.Context()

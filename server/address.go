@@ -12,15 +12,24 @@ import (
 // maxForwarded bounds how many addresses of X-Forwarded-For are read.
 const maxForwarded = 32
 
-// address is that of the caller, empty when it is not known: of the connection, or, when that comes from a trusted proxy, the
-// last one in X-Forwarded-For that is not a trusted proxy's own. Nothing else follows what a proxy says of a request.
+// address is that of the caller, empty when it is not known.
 func (s *Server) address(c *fiber.Ctx) string {
+	if from := s.caller(c); from.IsValid() {
+		return from.String()
+	}
+	return ""
+}
+
+// caller is the address of the caller, not valid when it is not known: of the connection, or, when that comes from a trusted
+// proxy, the last one in X-Forwarded-For that is not a trusted proxy's own. Nothing else follows what a proxy says of a
+// request.
+func (s *Server) caller(c *fiber.Ctx) netip.Addr {
 	if s.proxied && len(s.trusted) == 0 {
-		return ""
+		return netip.Addr{}
 	}
 	from, ok := netip.AddrFromSlice(c.Context().RemoteIP())
 	if !ok {
-		return ""
+		return netip.Addr{}
 	}
 	from = from.Unmap()
 	list := string(bytes.Join(c.Request().Header.PeekAll(fiber.HeaderXForwardedFor), []byte(",")))
@@ -35,7 +44,7 @@ func (s *Server) address(c *fiber.Ctx) string {
 		}
 		from, list = next, list[:max(0, cut)]
 	}
-	return from.String()
+	return from
 }
 
 func (s *Server) trusts(addr netip.Addr) bool {

@@ -73,10 +73,16 @@ type proved struct {
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
+	if err := h.awaitRevision(c); err != nil {
+		return err
+	}
 	r, policies := h.tenant.Engine.Begin(h.server.memo)
 	defer r.End()
 	caller, err := h.authenticate(r, policies, h.presented(c, query))
 	if err != nil {
+		return err
+	}
+	if err := h.admit(c, caller); err != nil {
 		return err
 	}
 	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {

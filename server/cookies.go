@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -139,7 +140,7 @@ func (p *pages) form(v *visitor, name string) (fields parameters, state visit, e
 	if state, err = p.open(v, name, fields.get("continue")); err != nil {
 		return fields, state, err
 	}
-	if name != loginForm && (v.user == nil || state.Session != p.sessionHash(v)) {
+	if !slices.Contains([]string{loginForm, resetForm, newPassword, newAccount}, name) && (v.user == nil || state.Session != p.sessionHash(v)) {
 		return fields, state, &requestError{http.StatusForbidden, "session_changed",
 			"You have signed in or out since this page was shown. Go back to where you came from and begin again."}
 	}

@@ -17,7 +17,7 @@ func (h *handler) crossOrigin(path string, methods ...string) {
 			return c.Next()
 		}
 		c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
-		c.Set(fiber.HeaderAccessControlExposeHeaders, "WWW-Authenticate, DPoP-Nonce, Retry-After")
+		c.Set(fiber.HeaderAccessControlExposeHeaders, "WWW-Authenticate, DPoP-Nonce, Retry-After, RateLimit, RateLimit-Policy")
 		if c.Method() != http.MethodOptions {
 			return c.Next()
 		}

@@ -35,19 +35,23 @@ func (h *handler) presented(c *fiber.Ctx, query secretsInQuery) authn.Presented 
 	for _, value := range c.Request().Header.PeekAll(fiber.HeaderAuthorization) {
 		p.Authorization = append(p.Authorization, string(value))
 	}
-	key, keys := secretHeader(c, "X-Api-Key")
-	secret, secrets := secretHeader(c, "X-Api-Secret")
-	if keys > 1 {
-		p.Body = append(p.Body, "the header X-API-Key was sent more than once")
+	p = withPairHeaders(p, c, "X-Api-Key", "X-Api-Secret")
+	p = withPairHeaders(p, c, "X-Loginradius-Apikey", "X-Loginradius-Apisecret")
+	if len(c.Request().URI().QueryString()) > 0 {
+		p = h.withQuery(p, c, query)
 	}
-	if secrets > 1 {
-		p.Body = append(p.Body, "the header X-API-Secret was sent more than once")
+	return p
+}
+
+// withPairHeaders adds the key pair that the header has by these names.
+func withPairHeaders(p authn.Presented, c *fiber.Ctx, keyName, secretName string) authn.Presented {
+	key, keys := secretHeader(c, keyName)
+	secret, secrets := secretHeader(c, secretName)
+	if keys > 1 || secrets > 1 {
+		p.Body = append(p.Body, authn.BodyProblem("the header "+keyName+" or "+secretName+" was sent more than once"))
 	}
 	if !key.IsZero() || !secret.IsZero() {
 		p.KeyPairs = append(p.KeyPairs, authn.Pair{ID: key, Secret: secret})
-	}
-	if len(c.Request().URI().QueryString()) > 0 {
-		p = withQuery(p, c, query)
 	}
 	return p
 }
@@ -76,13 +80,15 @@ func secretHeader(c *fiber.Ctx, name string) (directory.Secret, int) {
 	return directory.NewSecret(string(values[0])), len(values)
 }
 
+// deprecated is since when credentials in a query are deprecated, as RFC 9745 §2.1 writes it: the 1st of January 2026.
+const deprecated = "@1767225600"
+
 // withQuery adds what the query has.
-func withQuery(p authn.Presented, c *fiber.Ctx, query secretsInQuery) authn.Presented {
+func (h *handler) withQuery(p authn.Presented, c *fiber.Ctx, query secretsInQuery) authn.Presented {
 	found := map[string]string{}
 	for name, value := range c.Request().URI().QueryArgs().All() {
 		parameter := string(name)
-		switch strings.ToLower(parameter) {
-		case "apikey", "apisecret", "client_id", "client_secret", "access_token":
+		if isCredential(parameter) {
 			if _, twice := found[parameter]; twice {
 				p.Body = append(p.Body, authn.BodyProblem("the parameter "+parameter+" was sent more than once"))
 			}
@@ -92,18 +98,31 @@ func withQuery(p authn.Presented, c *fiber.Ctx, query secretsInQuery) authn.Pres
 	if len(found) == 0 {
 		return p
 	}
-	if _, token := found["access_token"]; token || query == refuseQuery {
+	if _, token := found["access_token"]; token || query == refuseQuery || h.tenant.RefuseQueryCredentials {
 		p.Body = append(p.Body, "credentials are not taken from the query here: send them in a header")
 		return p
 	}
+	c.Set("Deprecation", deprecated)
+	h.inQuery.Inc()
 	pair := func(id, secret string) authn.Pair {
 		return authn.Pair{ID: directory.NewSecret(found[id]), Secret: directory.NewSecret(found[secret])}
 	}
 	if p1 := pair("apikey", "apisecret"); !p1.ID.IsZero() || !p1.Secret.IsZero() {
 		p.KeyPairs = append(p.KeyPairs, p1)
 	}
-	if p2 := pair("client_id", "client_secret"); !p2.ID.IsZero() || !p2.Secret.IsZero() {
-		p.Clients = append(p.Clients, p2)
+	for _, names := range [][2]string{{"client_id", "client_secret"}, {"clientID", "clientSecret"}} {
+		if client := pair(names[0], names[1]); !client.ID.IsZero() || !client.Secret.IsZero() {
+			p.Clients = append(p.Clients, client)
+		}
 	}
 	return p
+}
+
+// isCredential says whether a parameter of a query is for a credential.
+func isCredential(parameter string) bool {
+	switch strings.ToLower(parameter) {
+	case "apikey", "apisecret", "client_id", "client_secret", "clientid", "clientsecret", "access_token":
+		return true
+	}
+	return false
 }

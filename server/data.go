@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/engine"
+	"mandate/manage"
 )
 
 // maxQuerySegments bounds the path of a data query.
@@ -82,24 +82,9 @@ func (a *asking) permit(action, resourceType, id string) error {
 
 // manage asks as permit does, about a resource with properties, and returns what was decided. There may be no caller.
 func (a *asking) manage(action string, resource map[string]any) (*engine.Decision, error) {
-	asked := map[string]any{"action": map[string]string{"name": action}, "resource": resource}
-	if a.caller != nil {
-		asked["subject"], asked["principal"], asked["caller"] = map[string]string{"type": subjectCredential, "id": "caller"}, a.caller, a.caller
-	}
-	input, err := json.Marshal(asked, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("policy input: %w", err)
-	}
-	decision, err := a.tenant.Engine.Decide(a.server.base, a.reading, a.policies, engine.Manage, input)
+	decision, err := a.tenant.Manage.Permit(a.server.base, a.reading, &manage.Request{Caller: a.caller, Policies: a.policies}, action, resource)
 	if err != nil {
 		return nil, a.policyFailure(err)
-	}
-	if !decision.Allow {
-		refusal := &requestError{http.StatusForbidden, "not_permitted", "the policy does not permit this"}
-		if len(decision.Reasons) > 0 {
-			refusal.Code, refusal.Detail = decision.Reasons[0].Code, decision.Reasons[0].Message
-		}
-		return nil, refusal
 	}
 	return decision, nil
 }

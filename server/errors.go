@@ -4,16 +4,18 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
 	"mandate/datastore"
+	"mandate/delivery"
 	"mandate/directory"
+	"mandate/manage"
+	"mandate/server/partneriam"
+	"mandate/server/scim"
 	"mandate/tokens"
 )
 
@@ -21,11 +23,14 @@ import (
 type surface int
 
 const (
-	surfaceProblem  surface = iota // RFC 9457
-	surfaceAuthZEN                 // an error message, as a JSON string (AuthZEN §10.1.2)
-	surfaceOAuth                   // RFC 6749 §5.2: who cannot be authenticated is an invalid client
-	surfaceBearer                  // the same shape, for a resource that a bearer token opens (RFC 6750 §3, RFC 7591 §3.2.2)
-	surfaceExchange                // the same shape, where a user or an API key is authenticated
+	surfaceProblem    surface = iota // RFC 9457
+	surfaceAuthZEN                   // an error message, as a JSON string (AuthZEN §10.1.2)
+	surfaceOAuth                     // RFC 6749 §5.2: who cannot be authenticated is an invalid client
+	surfaceBearer                    // the same shape, for a resource that a bearer token opens (RFC 6750 §3, RFC 7591 §3.2.2)
+	surfaceExchange                  // the same shape, where a user or an API key is authenticated
+	surfacePartnerIAM                // {"ErrorCode", "Message", "Description"}
+	surfaceOEM                       // {"error", "error_description", "status"}, with codes of its own
+	surfaceSCIM                      // RFC 7644 §3.12
 )
 
 // requestError is a request that cannot be answered as it is. Code is stable; Detail says what to change.
@@ -46,9 +51,11 @@ type failure struct {
 	status     int
 	code       string // of problem+json
 	oauth      string // RFC 6749 §5.2, RFC 6750 §3.1
+	oem        string
 	detail     string
 	scope      string // that is missing (RFC 6750 §3)
 	retryAfter string // seconds
+	problems   directory.Problems
 }
 
 // authnFailures maps the ways in which authentication fails.
@@ -74,15 +81,29 @@ func failureOf(err error) (f failure, known bool) {
 		request *requestError
 		authErr *authn.Error
 		token   *tokens.Error
+		tooMany *rateError
+		partner *partneriam.Error
+
+		refusal  *manage.Refusal
+		conflict *manage.Conflict
+		away     *manage.Unavailable
+		invalid  *manage.Invalid
+
+		malformed *scim.Error
 	)
 	switch {
+	case errors.As(err, &tooMany):
+		return failure{status: http.StatusTooManyRequests, code: "rate_limited", oauth: "temporarily_unavailable", detail: tooMany.Error(),
+			retryAfter: seconds(tooMany.wait)}, true
+	case errors.As(err, &partner):
+		return failure{status: partner.Status, code: "partner_iam", oauth: "invalid_request", detail: partner.Description}, true
 	case errors.As(err, &request):
 		return failure{status: request.Status, code: request.Code, oauth: "invalid_request", detail: request.Detail}, true
 	case errors.As(err, &authErr):
 		f = authnFailures()[authErr.Kind]
 		f.detail, f.scope = authErr.Detail, authErr.Scope
 		if authErr.RetryAfter > 0 {
-			f.retryAfter = strconv.FormatInt(int64((authErr.RetryAfter+time.Second-1)/time.Second), 10)
+			f.retryAfter = seconds(authErr.RetryAfter)
 		}
 		if authErr.Code != "" {
 			f.code = authErr.Code
@@ -94,6 +115,31 @@ func failureOf(err error) (f failure, known bool) {
 			f.status = http.StatusUnauthorized
 		}
 		return f, true
+	case errors.As(err, &refusal):
+		return failure{status: http.StatusForbidden, code: refusal.Code, oauth: "access_denied", detail: refusal.Message}, true
+	case errors.As(err, &conflict):
+		return failure{status: http.StatusConflict, code: conflict.Code, oauth: "invalid_request", detail: conflict.Message}, true
+	case errors.As(err, &away):
+		return failure{status: http.StatusServiceUnavailable, code: away.Code, oauth: "temporarily_unavailable", detail: away.Message,
+			retryAfter: seconds(away.RetryAfter)}, true
+	case errors.As(err, &invalid):
+		return failure{status: http.StatusUnprocessableEntity, code: "invalid_record", oauth: "invalid_request", detail: invalid.Error(), problems: invalid.Problems}, true
+	case errors.Is(err, manage.ErrNotFound):
+		return failure{status: http.StatusNotFound, code: "not_found", oauth: "invalid_request", detail: manage.ErrNotFound.Error()}, true
+	case errors.Is(err, manage.ErrChanged):
+		return failure{status: http.StatusPreconditionFailed, code: "revision_changed", oauth: "invalid_request", detail: manage.ErrChanged.Error()}, true
+	case errors.As(err, &malformed):
+		return failure{status: http.StatusBadRequest, code: malformed.Type, oauth: "invalid_request", detail: malformed.Detail}, true
+	case errors.Is(err, manage.ErrTooMany):
+		return failure{status: http.StatusBadRequest, code: "too_many", oauth: "invalid_request", detail: manage.ErrTooMany.Error()}, true
+	case errors.Is(err, manage.ErrKeyReused):
+		return failure{status: http.StatusUnprocessableEntity, code: "idempotency_key_reused", oauth: "invalid_request", detail: manage.ErrKeyReused.Error()}, true
+	case errors.Is(err, datastore.ErrConflict):
+		return failure{status: http.StatusServiceUnavailable, code: "busy", oauth: "temporarily_unavailable", detail: "too many writes at once: try again", retryAfter: "1"}, true
+	case errors.Is(err, delivery.ErrNoMail):
+		return failure{status: http.StatusNotImplemented, code: "mail_not_configured", oauth: "invalid_request", detail: delivery.ErrNoMail.Error()}, true
+	case errors.Is(err, authn.ErrReset):
+		return failure{status: http.StatusForbidden, code: "reset_link_invalid", oauth: "invalid_request", detail: authn.ErrReset.Error()}, true
 	case errors.Is(err, tokens.ErrNoSuchKey):
 		return failure{status: http.StatusNotFound, code: "key_not_found", oauth: "invalid_request", detail: tokens.ErrNoSuchKey.Error()}, true
 	case errors.Is(err, tokens.ErrTooManyKeys):
@@ -128,11 +174,18 @@ func routeFailure(e *fiber.Error) error {
 // fail writes the response for err in the surface's shape.
 func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
 	f := s.failure(c, err)
+	var partner *partneriam.Error
 	switch at {
 	case surfaceOAuth:
 		f = f.atOAuth(err)
 	case surfaceBearer, surfaceExchange:
 		f = f.atBearer(at)
+	case surfaceOEM:
+		f = f.atOEM(c.Get(fiber.HeaderAuthorization))
+	case surfacePartnerIAM:
+		f, partner = f.atPartnerIAM(err)
+	case surfaceSCIM:
+		f = f.atSCIM()
 	}
 	c.Status(f.status)
 	c.Set(fiber.HeaderCacheControl, "no-store")
@@ -150,6 +203,13 @@ func (s *Server) fail(c *fiber.Ctx, at surface, err error) {
 	case surfaceOAuth, surfaceBearer, surfaceExchange:
 		c.Set(fiber.HeaderPragma, "no-cache")
 		body = map[string]string{"error": f.oauth, "error_description": f.description()}
+	case surfacePartnerIAM:
+		body = partner
+	case surfaceSCIM:
+		contentType = scim.MediaType
+		body = f.scimBody()
+	case surfaceOEM:
+		body = map[string]any{"error": f.oem, "error_description": f.detail, "status": f.status}
 	case surfaceProblem:
 		contentType = "application/problem+json"
 		body = s.problem(c, f)
@@ -181,10 +241,18 @@ func (s *Server) problem(c *fiber.Ctx, f failure) map[string]any {
 		id = s.decisions.next()
 		c.Set(fiber.HeaderXRequestID, id)
 	}
-	return map[string]any{
+	body := map[string]any{
 		"type": "about:blank", "title": http.StatusText(f.status), "status": f.status,
 		"code": f.code, "detail": f.detail, "request_id": id,
 	}
+	if len(f.problems) > 0 {
+		fields := make([]map[string]string, len(f.problems))
+		for i, p := range f.problems {
+			fields[i] = map[string]string{"field": p.Field, "message": p.Message}
+		}
+		body["errors"] = fields
+	}
+	return body
 }
 
 // resourceOf is where the metadata of the tenant is that the request was for, as a protected resource.

@@ -28,6 +28,9 @@ func (h *handler) exchangeCredential(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := h.admit(c, holder); err != nil {
+		return err
+	}
 	if holder.Credential.Type != "password" && holder.Credential.Type != "api_key" {
 		return &authn.Error{Kind: authn.Invalid, Detail: "send a user name and password (Basic) or an API key (Bearer)"}
 	}

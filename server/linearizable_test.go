@@ -486,7 +486,7 @@ func TestBrokenClockIsFoundOut(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s changes, %s is left out, asked %s", row.changes, cmp.Or(row.leftOut, "nothing"), row.way), func(t *testing.T) {
 			changing := registerOf(row.changes)
-			s := startBy(t, func(store datastore.Store) memo.Clock {
+			s := startWith(t, fixture{clock: func(store datastore.Store) memo.Clock {
 				clock := forgetful{store.Clock(), map[datastore.Stripe]bool{}}
 				if row.leftOut != nothing {
 					for i := range groups {
@@ -494,7 +494,7 @@ func TestBrokenClockIsFoundOut(t *testing.T) {
 					}
 				}
 				return clock
-			})
+			}})
 			h := historyOf(t, s)
 			var working sync.WaitGroup
 			for i := range groups {

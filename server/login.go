@@ -23,6 +23,7 @@ type signingIn struct {
 	Continue string
 	Username string
 	Password bool
+	Reset    bool // whether a forgotten password can be replaced
 }
 
 // login is the page for those who come without an authorization request.
@@ -40,6 +41,7 @@ func (p *pages) signInFirst(v *visitor, next, userCode string) error {
 
 func (p *pages) showLogin(v *visitor, status int, state visit, content signingIn, problem string) error {
 	state.Form, state.Session, v.target = loginForm, "", state.Target
+	content.Reset = p.tenant.Deliveries != nil
 	var err error
 	if content.Continue, err = p.seal(v, state); err != nil {
 		return err
@@ -94,8 +96,11 @@ func (p *pages) showRefused(v *visitor, state visit, content signingIn, failed *
 	return p.showLogin(v, f.status, state, content, problem)
 }
 
-// signedIn begins a session, under a new secret whatever the browser had before, and goes on with what the login was for.
+// signedIn lets the user join the organization that takes in those of its domain, begins a session, under a new secret whatever the browser had before, and goes on with what the login was for.
 func (p *pages) signedIn(v *visitor, state visit, user *authn.Principal) error {
+	if err := p.tenant.Manage.AutoJoin(v.ctx, v.reading, user.Subject); err != nil {
+		return err
+	}
 	secret, err := p.tenant.Authn.BeginSession(v.ctx, user)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"mandate/datastore/memo"
+	"mandate/directory"
 )
 
 // metrics serves the figures of the whole service in Prometheus' format, so it is the default tenant's policy
@@ -24,7 +25,7 @@ func (s *Server) metrics() error {
 	if err != nil {
 		return err
 	}
-	s.app.Get("/metrics", h.on(surfaceProblem, func(c *fiber.Ctx) error {
+	s.app.Get("/metrics", h.limited(unlimited, surfaceProblem, func(c *fiber.Ctx) error {
 		return h.ask(c, refuseQuery, []string{"manage"}, func(a *asking) error {
 			if err := a.permit("metrics.read", "service", "mandate"); err != nil {
 				return err
@@ -46,7 +47,7 @@ func (s *Server) scraper() (fiber.Handler, error) {
 	for id, h := range s.tenants {
 		labels := prometheus.Labels{"tenant": string(id)}
 		engine := h.tenant.Engine
-		for _, c := range append(slices.Clone(h.tenant.Metrics),
+		for _, c := range append(slices.Clone(h.tenant.Metrics), h.refused, h.inQuery,
 			counter("mandate_decisions_checked_total", "Decisions repeated by OPA's evaluator to check them.", labels,
 				func() float64 { return float64(engine.Checks().Checked) }),
 			counter("mandate_decisions_differing_total", "Checked decisions that OPA's evaluator made differently: must be 0.", labels,
@@ -81,4 +82,9 @@ func (s *Server) memoMetrics() []prometheus.Collector {
 
 func counter(name, help string, labels prometheus.Labels, value func() float64) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels}, value)
+}
+
+func queryCredentials(tenant directory.Tenant) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: "mandate_query_credentials_total",
+		Help: "Requests with a credential in the query, which ends up in logs of others.", ConstLabels: prometheus.Labels{"tenant": string(tenant)}})
 }

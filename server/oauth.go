@@ -111,7 +111,7 @@ func jsonParameters(body []byte) (parameters, error) {
 
 func isTokenParameter(name string) bool {
 	return slices.Contains([]string{"grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "audience", "scope", "org",
-		"organization", "resource", "code", "redirect_uri", "code_verifier", "refresh_token", "device_code", "assertion", "subject_token",
+		"organization", "resource", "token", "code", "redirect_uri", "code_verifier", "refresh_token", "device_code", "assertion", "subject_token",
 		"subject_token_type", "actor_token", "actor_token_type", "requested_token_type"}, name)
 }
 
@@ -151,6 +151,9 @@ func (h *handler) oauth(c *fiber.Ctx, p parameters, registered bool, without cli
 		return do(call)
 	}
 	if err != nil {
+		return err
+	}
+	if err := h.admit(c, client); err != nil {
 		return err
 	}
 	if client.Type != authn.Client || client.ClientID != "" {

@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -48,10 +49,7 @@ func (h *handler) pageRoutes(base string) {
 	}
 	p := &pages{handler: h, style: style, public: public, secure: public.Scheme == "https",
 		templates: template.Must(template.New("").ParseFS(pageFiles, "pages/*.html"))}
-	for _, route := range []struct {
-		method, path string
-		handle       func(*visitor) error
-	}{
+	for _, route := range slices.Concat(p.resetRoutes(), p.invitationRoutes(), []pageRoute{
 		{http.MethodGet, "/authorize", p.authorize},
 		{http.MethodPost, "/authorize", p.authorizeForm},
 		{http.MethodGet, "/consent", p.consent},
@@ -67,10 +65,15 @@ func (h *handler) pageRoutes(base string) {
 		{http.MethodGet, devicePath + "/done", p.deviceDone},
 		{http.MethodGet, accountPath, p.account},
 		{http.MethodPost, accountPath + "/revoke", p.revokeConsent},
-	} {
+	}) {
 		h.server.app.Add(route.method, base+route.path, p.serve(route.handle))
 	}
 	h.server.app.Add(http.MethodGet, base+"/assets/style.css", p.stylesheet)
+}
+
+type pageRoute struct {
+	method, path string
+	handle       func(*visitor) error
 }
 
 // visitor is a request of a person's browser.
@@ -86,10 +89,15 @@ type visitor struct {
 }
 
 func (p *pages) serve(handle func(*visitor) error) fiber.Handler {
+	gate := p.gates[tokenRoutes]
 	return func(c *fiber.Ctx) error {
+		v := &visitor{c: c, ctx: p.server.base}
+		if err := gate.enter(c); err != nil {
+			return p.fail(v, err)
+		}
 		r, policies := p.tenant.Engine.Begin(p.server.memo)
 		defer r.End()
-		v := &visitor{c: c, ctx: p.server.base, reading: r, policies: policies}
+		v.reading, v.policies = r, policies
 		err := p.recogniseBrowser(v)
 		if err == nil {
 			err = handle(v)
@@ -110,7 +118,10 @@ func (p *pages) recogniseBrowser(v *visitor) error {
 	}
 	var err error
 	v.user, err = p.tenant.Authn.Session(v.ctx, v.reading, v.session)
-	return err
+	if err != nil || v.user == nil {
+		return err
+	}
+	return p.admit(v.c, v.user)
 }
 
 // sessionHash stands for the session in forms; empty without one.

@@ -236,8 +236,9 @@ func (b *browser) cookie(kind string) string {
 }
 
 // everyPage walks through all pages.
-func everyPage(t testing.TB, s *running) map[string]*screen {
+func everyPage(t testing.TB) map[string]*screen {
 	t.Helper()
+	s, mails := withMail(t)
 	h := holdersOf(t, "default")
 	shown := map[string]*screen{}
 	b := s.browser(t)
@@ -259,13 +260,19 @@ func everyPage(t testing.TB, s *running) map[string]*screen {
 	shown["device done"] = shown["device consent"].press("Deny")
 	shown["logout"] = b.get("/logout")
 	shown["signed out"] = shown["logout"].press("Sign out")
+	shown["reset"] = b.get("/reset")
+	shown["reset, no username"] = shown["reset"].press("Send a link", "username", "")
+	shown["reset sent"] = shown["reset"].press("Send a link", "username", "rita")
+	shown["new password"] = b.get(mails.link(t, "Rita@globex.example"))
+	shown["new password, too short"] = shown["new password"].press("Set password", "new_password", "short")
+	shown["reset done"] = shown["new password"].press("Set password", "new_password", "Rita's other password")
 	return shown
 }
 
 // A page can be used with a keyboard and a screen reader (WCAG 2.2: 1.3.1, 2.4.2, 3.1.1, 3.3.1, 4.1.2), and has nothing in it
 // that the Content-Security-Policy forbids.
 func TestPagesAreAccessible(t *testing.T) {
-	for name, p := range everyPage(t, start(t)) {
+	for name, p := range everyPage(t) {
 		if p.root == nil {
 			t.Errorf("%s: no page: %d %q, left for %v", name, p.status, p.body, p.left)
 			continue
@@ -307,7 +314,7 @@ func TestPagesAreAccessible(t *testing.T) {
 			if e.name == "input" && e.attr["type"] != "hidden" && labels[e.attr["id"]] == "" {
 				t.Errorf("%s: no label for %s", name, e.attr["name"])
 			}
-			if e.name == "input" && e.attr["type"] == "password" && (e.attr["value"] != "" || e.attr["autocomplete"] != "current-password") {
+			if e.name == "input" && e.attr["type"] == "password" && (e.attr["value"] != "" || e.attr["autocomplete"] != map[bool]string{true: "new-password", false: "current-password"}[e.attr["name"] == "new_password"]) {
 				t.Errorf("%s: a password is filled in, or cannot be by a password manager", name)
 			}
 			if e.name == "fieldset" && len(e.all("legend")) != 1 {
@@ -324,7 +331,7 @@ func TestPagesAreAccessible(t *testing.T) {
 }
 
 func TestPagesHaveSafeHeaders(t *testing.T) {
-	for name, p := range everyPage(t, start(t)) {
+	for name, p := range everyPage(t) {
 		for _, a := range append(p.hops, p.answer) {
 			for _, row := range []struct{ section, header, want string }{
 				{"RFC 9700 §4.16 (SB-14)", "X-Frame-Options", "DENY"},

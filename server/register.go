@@ -26,6 +26,9 @@ func (h *handler) register(c *fiber.Ctx) error {
 		if a.caller, err = h.authenticate(r, policies, credentials); err != nil {
 			return err
 		}
+		if err := h.admit(c, a.caller); err != nil {
+			return err
+		}
 		if err := h.tenant.Authn.ForMandate(a.caller, "register", "manage"); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ import (
 	"mandate/datastore/memo"
 	"mandate/directory"
 	"mandate/engine"
+	"mandate/manage"
 	"mandate/tokens"
 )
 
@@ -44,13 +45,17 @@ const (
 
 // Tenant is what the server serves for one tenant.
 type Tenant struct {
-	ID     directory.Tenant
-	Issuer string // public URL of the tenant's base: no trailing slash
-	Engine *engine.Engine
-	Authn  *authn.Authenticator
-	Tokens *tokens.Issuer
-	Master *directory.MasterKey // seals what the pages carry from one request to the next
-	Now    func() time.Time
+	ID         directory.Tenant
+	Issuer     string // public URL of the tenant's base: no trailing slash
+	Engine     *engine.Engine
+	Authn      *authn.Authenticator
+	Tokens     *tokens.Issuer
+	Manage     *manage.Manager
+	Deliveries Deliveries           // nil where no mail is sent
+	Master     *directory.MasterKey // seals what the pages carry from one request to the next
+	Now        func() time.Time
+	// RefuseQueryCredentials says that no credential is taken from a query, not at the administrative API either.
+	RefuseQueryCredentials bool
 	// ClientCertificates says that the listener asks clients for certificates (RFC 8705).
 	ClientCertificates bool
 	Metrics            []prometheus.Collector // figures of the tenant beside those of the engine
@@ -77,6 +82,7 @@ type Options struct {
 	// Proxied says that callers come through a proxy. Their addresses are known only when it is one of TrustedProxies.
 	Proxied        bool
 	TrustedProxies []netip.Prefix
+	RateLimits     RateLimits
 	Log            *slog.Logger
 }
 
@@ -88,9 +94,11 @@ type Server struct {
 	log       *slog.Logger
 	proxied   bool
 	trusted   []netip.Prefix
+	limits    map[routes]limiters
 	decisions idSource
 	tenants   map[directory.Tenant]*handler
 	stopping  atomic.Bool
+	waiting   atomic.Int32 // requests that wait for a revision
 	serving   sync.Mutex
 	listener  net.Listener // once it is served
 	// base ends when a shutdown gives up waiting: then whatever still runs is cancelled.
@@ -105,7 +113,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, proxied: o.Proxied, trusted: o.TrustedProxies,
-		decisions: ids, tenants: map[directory.Tenant]*handler{}}
+		limits: newLimiters(o.RateLimits), decisions: ids, tenants: map[directory.Tenant]*handler{}}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName: "mandate", DisableStartupMessage: true,
@@ -135,7 +143,8 @@ func (s *Server) routes(t Tenant) error {
 	if t.ID != DefaultTenant {
 		base = "/t/" + string(t.ID)
 	}
-	h := &handler{server: s, tenant: t, origin: issuer.Scheme + "://" + issuer.Host}
+	h := &handler{server: s, tenant: t, origin: issuer.Scheme + "://" + issuer.Host, refused: refusedRequests(t.ID), inQuery: queryCredentials(t.ID)}
+	h.gates = s.newGates(t, h.refused)
 	s.tenants[t.ID] = h
 	for _, path := range []string{"/.well-known/oauth-authorization-server" + base, "/.well-known/oauth-protected-resource" + base,
 		base + "/.well-known/openid-configuration", base + "/.well-known/jwks.json"} {
@@ -147,9 +156,9 @@ func (s *Server) routes(t Tenant) error {
 	h.crossOrigin(base+"/userinfo", http.MethodGet, http.MethodPost)
 	s.app.Post(base+"/access/v1/evaluation", h.on(surfaceAuthZEN, h.evaluation))
 	s.app.Post(base+"/access/v1/evaluations", h.on(surfaceAuthZEN, h.evaluations))
-	s.app.Post(base+"/v1/explain", h.on(surfaceProblem, h.explain))
-	s.app.Post(base+"/v1/data", h.on(surfaceProblem, h.data))
-	s.app.Post(base+"/v1/data/*", h.on(surfaceProblem, h.data))
+	s.app.Post(base+"/v1/explain", h.limited(decisionRoutes, surfaceProblem, h.explain))
+	s.app.Post(base+"/v1/data", h.limited(decisionRoutes, surfaceProblem, h.data))
+	s.app.Post(base+"/v1/data/*", h.limited(decisionRoutes, surfaceProblem, h.data))
 	s.app.Post(base+"/oauth2/token", h.on(surfaceOAuth, h.tokenForm))
 	s.app.Post(base+"/oauth/token", h.on(surfaceOAuth, h.tokenFormOrJSON))
 	s.app.Post(base+"/oauth2/par", h.on(surfaceOAuth, h.push))
@@ -167,11 +176,13 @@ func (s *Server) routes(t Tenant) error {
 	s.app.Post(base+"/userinfo", h.on(surfaceBearer, h.userinfo))
 	h.pageRoutes(base)
 	h.keyRoutes(base)
-	s.app.Get(base+"/.well-known/jwks.json", h.on(surfaceProblem, h.jwks))
-	s.app.Get("/.well-known/oauth-protected-resource"+base, h.on(surfaceProblem, h.resourceMetadata))
-	s.app.Get(base+"/.well-known/openid-configuration", h.on(surfaceProblem, h.openIDMetadata))
-	s.app.Get("/.well-known/authzen-configuration"+base, h.on(surfaceProblem, h.authzenMetadata))
-	s.app.Get("/.well-known/oauth-authorization-server"+base, h.on(surfaceProblem, h.oauthMetadata))
+	h.manageRoutes(base)
+	s.app.Get(base+"/.well-known/jwks.json", h.limited(unlimited, surfaceProblem, h.jwks))
+	s.app.Get("/.well-known/oauth-protected-resource"+base, h.limited(unlimited, surfaceProblem, h.resourceMetadata))
+	s.app.Get(base+"/.well-known/openid-configuration", h.limited(unlimited, surfaceProblem, h.openIDMetadata))
+	s.app.Get("/.well-known/authzen-configuration"+base, h.limited(unlimited, surfaceProblem, h.authzenMetadata))
+	s.app.Get("/.well-known/oauth-authorization-server"+base, h.limited(unlimited, surfaceProblem, h.oauthMetadata))
+	h.documentRoutes(base)
 	return nil
 }
 
@@ -232,12 +243,26 @@ type handler struct {
 	server *Server
 	tenant Tenant
 	origin string // of the issuer: scheme and host, never those of a request
+
+	gates   map[routes]*gate
+	refused *prometheus.CounterVec // by a rate limit
+	inQuery prometheus.Counter     // credentials
 }
 
-// on runs a handler, and answers its error in the shape of the surface.
+// on runs a handler under the rate limits of the surface, and answers its error in the surface's shape.
 func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
+	return h.limited(routesOf(s), s, handle)
+}
+
+// limited is on, for routes with other limits than the surface has.
+func (h *handler) limited(of routes, s surface, handle fiber.Handler) fiber.Handler {
+	gate := h.gates[of]
 	return func(c *fiber.Ctx) error {
-		if err := handle(c); err != nil {
+		err := gate.enter(c)
+		if err == nil {
+			err = handle(c)
+		}
+		if err != nil {
 			h.server.fail(c, s, err)
 		}
 		if len(c.Request().Header.Peek("DPoP")) > 0 {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -28,8 +29,10 @@ import (
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
+	"mandate/delivery"
 	"mandate/directory"
 	"mandate/engine"
+	"mandate/manage"
 	"mandate/policies"
 	"mandate/server"
 	"mandate/tokens"
@@ -56,6 +59,8 @@ type running struct {
 	issuers map[directory.Tenant]*tokens.Issuer
 	server  *server.Server
 	served  chan error
+	queues  map[directory.Tenant]*delivery.Queue
+	mails   mailbox
 	log     *logBuffer
 	events  *logBuffer // security events
 	clock   *clock
@@ -85,9 +90,9 @@ type clock struct{ ahead atomic.Int64 }
 func (c *clock) now() time.Time          { return time.Now().Add(time.Duration(c.ahead.Load())) }
 func (c *clock) advance(d time.Duration) { c.ahead.Add(int64(d)) }
 
-// defaultPolicies are compiled, and their tests run, once: a set never changes.
+// defaultPolicies are compiled once: a set never changes. Their tests are those of package policies.
 var defaultPolicies = sync.OnceValues(func() (*engine.PolicySet, error) {
-	return engine.Compile(context.Background(), policies.FS)
+	return engine.CompileTested(context.Background(), policies.FS)
 })
 
 var passwordChecks = sync.OnceValues(func() (*authn.PasswordChecks, error) { return authn.NewPasswordChecks(2) })
@@ -95,20 +100,33 @@ var passwordChecks = sync.OnceValues(func() (*authn.PasswordChecks, error) { ret
 // start serves both tenants until the test ends. What alter makes of the options is served instead.
 func start(t testing.TB, alter ...func(*server.Options)) *running {
 	t.Helper()
-	return startBy(t, func(datastore.Store) memo.Clock { return nil }, alter...)
+	return startWith(t, fixture{}, alter...)
 }
 
-// startBy is start with another clock for what is remembered than the store's own.
-func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...func(*server.Options)) *running {
+// fixture is what start uses instead of the usual.
+type fixture struct {
+	clock func(datastore.Store) memo.Clock      // for what is remembered
+	wrap  func(datastore.Store) datastore.Store // around the store that requests read
+}
+
+func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running {
 	t.Helper()
 	s := &running{log: &logBuffer{}, events: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
-		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}}
+		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}, queues: map[directory.Tenant]*delivery.Queue{}}
 	seen.log(s.log)
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	store, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
+	opened, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
 	must(t, err)
+	store := datastore.Store(opened)
+	if f.wrap != nil {
+		store = f.wrap(opened)
+	}
 	s.store = store
-	s.memo = memo.New(store, memo.Options{Bytes: 64 << 20, Now: s.clock.now, Clock: clockOf(store)})
+	remembering := memo.Options{Bytes: 64 << 20, Now: s.clock.now}
+	if f.clock != nil {
+		remembering.Clock = f.clock(store)
+	}
+	s.memo = memo.New(store, remembering)
 	t.Cleanup(func() { _ = store.Close() }) // a test may have closed it
 	master, err := directory.NewMasterKey([32]byte([]byte("the master key of these tests   ")))
 	must(t, err)
@@ -118,6 +136,8 @@ func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...fu
 	passwords, err := passwordChecks()
 	must(t, err)
 
+	var mailer delivery.Mailer
+	s.mails, mailer = mailServer(t)
 	var tenants []server.Tenant
 	for id, file := range fixtures() {
 		_, err := directory.Importer{Store: store, Master: master}.Import(t.Context(), id, withCheapPasswords(t, readFixture(t, file)))
@@ -131,8 +151,17 @@ func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...fu
 			Policy: s.engines[id], Authn: authenticator, Lifetime: 5 * time.Minute, CodeLifetime: time.Minute, RefreshLifetime: 720 * time.Hour,
 			RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour, Report: func(e tokens.SecurityEvent) { fmt.Fprintln(s.events, e.Type, e.Grant, e.Client, e.Subject) }, Now: s.clock.now})
 		must(t, err)
+		queue := delivery.New(delivery.Options{Tenant: id, Store: opened, Master: master, HTTP: delivery.NewClient(true, loopback()), Mailer: mailer,
+			Log: log, Now: s.clock.now})
+		s.queues[id] = queue
+		s.deliver(t, queue)
 		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Tokens: s.issuers[id], Authn: authenticator,
+			Manage: manage.New(manage.Options{Tenant: id, Issuer: issuer, Store: store, Master: master, Policy: s.engines[id], Authn: authenticator,
+				Tokens: s.issuers[id], Deliveries: queue, Now: s.clock.now, AllowHTTP: true}),
 			Master: master, Now: s.clock.now})
+		if id == server.DefaultTenant {
+			tenants[len(tenants)-1].Deliveries = queue
+		}
 	}
 	options := server.Options{Store: store, Memo: s.memo, Tenants: tenants, BodyLimit: bodyLimit, Log: log}
 	for _, change := range alter {
@@ -157,6 +186,24 @@ func startBy(t testing.TB, clockOf func(datastore.Store) memo.Clock, alter ...fu
 		t.Fatalf("the server is not ready: %v", ready)
 	}
 	return s
+}
+
+// loopback is where the receivers of the tests are.
+func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+
+// deliver lets the queue run until the test ends.
+func (s *running) deliver(t testing.TB, queue *delivery.Queue) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		queue.Run(ctx)
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
 }
 
 func must(t testing.TB, err error) {

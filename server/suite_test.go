@@ -77,7 +77,7 @@ func (s *sightings) request(header http.Header, body string) {
 		return
 	}
 	for _, name := range []string{"client_secret", "client_assertion", "code", "code_verifier", "refresh_token", "device_code", "assertion", "subject_token",
-		"actor_token", "token", "password"} {
+		"actor_token", "token", "password", "new_password"} {
 		for _, value := range form[name] {
 			s.secret(value)
 		}

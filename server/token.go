@@ -10,6 +10,7 @@ import (
 
 	"mandate/authn"
 	"mandate/directory"
+	"mandate/manage"
 	"mandate/tokens"
 )
 
@@ -36,23 +37,28 @@ func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	// An assertion says itself which client it stands for (RFC 7523 §3.1).
 	without := clientless(p.get("grant_type") == directory.JWTBearerGrant)
 	return h.oauth(c, p, registered, without, func(call *oauthCall) error {
-		confirms, err := call.confirms()
-		if err != nil {
-			return err
-		}
-		response, err := h.tenant.Tokens.Issue(h.server.base, call.reading, call.policies, call.client, tokens.Request{
-			GrantType: p.get("grant_type"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
-			Org:  cmp.Or(p.get("org"), p.get("organization")),
-			Code: p.get("code"), RedirectURI: p.get("redirect_uri"), CodeVerifier: p.get("code_verifier"),
-			RefreshToken: p.secret("refresh_token"), DeviceCode: p.secret("device_code"), Assertion: p.secret("assertion"),
-			SubjectToken: p.secret("subject_token"), SubjectTokenType: p.get("subject_token_type"),
-			ActorToken: p.secret("actor_token"), ActorTokenType: p.get("actor_token_type"), RequestedTokenType: p.get("requested_token_type"),
-			Presented: call.presented, Confirms: confirms,
-		})
+		response, err := call.issue()
 		if err != nil {
 			return err
 		}
 		return writeOAuth(c, http.StatusOK, response)
+	})
+}
+
+// issue issues what the request asks for.
+func (call *oauthCall) issue() (*tokens.Response, error) {
+	confirms, err := call.confirms()
+	if err != nil {
+		return nil, err
+	}
+	return call.tenant.Tokens.Issue(call.server.base, call.reading, call.policies, call.client, tokens.Request{
+		GrantType: call.get("grant_type"), Scope: call.get("scope"), Audience: call.get("audience"), Resources: call.resources,
+		Org:  cmp.Or(call.get("org"), call.get("organization")),
+		Code: call.get("code"), RedirectURI: call.get("redirect_uri"), CodeVerifier: call.get("code_verifier"),
+		RefreshToken: call.secret("refresh_token"), DeviceCode: call.secret("device_code"), Assertion: call.secret("assertion"),
+		SubjectToken: call.secret("subject_token"), SubjectTokenType: call.get("subject_token_type"),
+		ActorToken: call.secret("actor_token"), ActorTokenType: call.get("actor_token_type"), RequestedTokenType: call.get("requested_token_type"),
+		Presented: call.presented, Confirms: confirms,
 	})
 }
 
@@ -81,7 +87,11 @@ func (h *handler) revoke(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	return h.oauth(c, p, true, false, func(call *oauthCall) error {
+	return h.revokeToken(c, p, true)
+}
+
+func (h *handler) revokeToken(c *fiber.Ctx, p parameters, registered bool) error {
+	return h.oauth(c, p, registered, false, func(call *oauthCall) error {
 		if err := h.tenant.Tokens.Revoke(h.server.base, call.reading, call.client, p.secret("token")); err != nil {
 			return err
 		}
@@ -97,6 +107,10 @@ func (h *handler) introspect(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	return h.introspectToken(c, p, true)
+}
+
+func (h *handler) introspectToken(c *fiber.Ctx, p parameters, registered bool) error {
 	if p.get("client_secret") == "" && p.get("client_assertion") == "" && p.get("client_id") == "" {
 		if scheme, _, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " "); scheme != "" && !strings.EqualFold(scheme, "Basic") {
 			if err := h.ask(c, refuseQuery, []string{"decide", "manage"}, func(a *asking) error { return a.introspect(c, p) }); err != nil {
@@ -105,7 +119,7 @@ func (h *handler) introspect(c *fiber.Ctx) error {
 			return nil
 		}
 	}
-	return h.oauth(c, p, true, false, func(call *oauthCall) error {
+	return h.oauth(c, p, registered, false, func(call *oauthCall) error {
 		if call.client.Methods[0] == "none" {
 			return &authn.Error{Kind: authn.Invalid, Detail: "a client that does not authenticate cannot introspect tokens (RFC 7662 §2.1)"}
 		}
@@ -123,8 +137,7 @@ func (a *asking) introspect(c *fiber.Ctx, p parameters) error {
 	}
 	if found.Active {
 		_, err := a.manage("tokens.introspect", map[string]any{"type": "token", "id": cmp.Or(found.ID, "refresh_token"), "properties": found.Properties()})
-		var refused *requestError
-		if errors.As(err, &refused) && refused.Status == http.StatusForbidden {
+		if refused := (*manage.Refusal)(nil); errors.As(err, &refused) {
 			found = &tokens.Introspection{}
 		} else if err != nil {
 			return err

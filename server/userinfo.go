@@ -16,6 +16,9 @@ func (h *handler) userinfo(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := h.admit(c, p); err != nil {
+		return err
+	}
 	// Whatever API the token is for: openid is a scope of the issuer itself, which no API can offer.
 	if p.ClientID == "" || p.Type != authn.User || !slices.Contains(p.Scopes, "openid") {
 		return &authn.Error{Kind: authn.InsufficientScope, Scope: "openid", Detail: "send an access token of a user with the scope openid"}

@@ -61,12 +61,12 @@ func (i *Issuer) redeem(id string, a *asked, bad *Error) func(context.Context, d
 			return 0, bad, err
 		}
 		if g.Code == nil || g.Code.Redeemed {
-			replayed, err := i.endGrant(tx, id, g, "code_replayed", bad)
+			replayed, err := i.endGrant(ctx, tx, id, g, "code_replayed", bad)
 			return 0, replayed, err
 		}
 		g.Code.Redeemed = true
 		i.begin(&g, a, refresh)
-		return g.Generation, nil, directory.PutExpiring(ctx, tx, place, g, g.ExpiresAt)
+		return g.Generation, nil, i.o.Tenant.PutGrant(ctx, tx, id, g)
 	}
 }
 
@@ -126,8 +126,8 @@ func (i *Issuer) bind(g *directory.Grant, a *asked) {
 
 // endGrant ends a grant: its refresh tokens and, at Mandate's own endpoints, its access tokens are good for nothing from now on.
 // The refusal is to be reported.
-func (i *Issuer) endGrant(tx datastore.Tx, id string, g directory.Grant, event string, bad *Error) (*Error, error) {
-	if err := tx.Delete(i.o.Tenant.Grant(id).Path); err != nil {
+func (i *Issuer) endGrant(ctx context.Context, tx datastore.Tx, id string, g directory.Grant, event string, bad *Error) (*Error, error) {
+	if err := i.o.Tenant.DeleteGrant(ctx, tx, id); err != nil {
 		return nil, fmt.Errorf("end a grant: %w", err)
 	}
 	reported := *bad

@@ -380,7 +380,7 @@ func (i *Issuer) Authorize(ctx context.Context, r *memo.Reading, policies *engin
 		if err := i.agree(ctx, tx, &g, user, offer); err != nil {
 			return err
 		}
-		return directory.PutExpiring(ctx, tx, i.o.Tenant.Grant(id), g, g.ExpiresAt)
+		return i.o.Tenant.PutGrant(ctx, tx, id, g)
 	})
 	if err != nil {
 		return "", fmt.Errorf("give an authorization code: %w", err)

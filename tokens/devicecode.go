@@ -104,7 +104,7 @@ func (i *Issuer) putDevice(ctx context.Context, tx datastore.Tx, id string, g di
 	if err := directory.PutExpiring(ctx, tx, i.o.Tenant.UserCode(g.Device.UserCode), directory.Alias{ID: id}, g.ExpiresAt); err != nil {
 		return err
 	}
-	return directory.PutExpiring(ctx, tx, i.o.Tenant.Grant(id), g, g.ExpiresAt)
+	return i.o.Tenant.PutGrant(ctx, tx, id, g)
 }
 
 func newUserCode() (string, error) {
@@ -181,7 +181,7 @@ func (i *Issuer) answerDevice(ctx context.Context, userCode string, answer func(
 		if err := answer(tx, &g); err != nil {
 			return err
 		}
-		return i.o.Tenant.Grant(id).Put(ctx, tx, g)
+		return i.o.Tenant.PutGrant(ctx, tx, id, g)
 	})
 	if refusal := (*Error)(nil); errors.As(err, &refusal) {
 		return refusal
@@ -290,6 +290,6 @@ func (i *Issuer) redeemDevice(id string, a *asked, bad *Error) func(context.Cont
 		}
 		g.Device = nil
 		i.begin(&g, a, refresh)
-		return g.Generation, nil, directory.PutExpiring(ctx, tx, place, g, g.ExpiresAt)
+		return g.Generation, nil, i.o.Tenant.PutGrant(ctx, tx, id, g)
 	}
 }

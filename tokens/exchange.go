@@ -37,7 +37,7 @@ func (e credentialExchange) prove(ctx context.Context, i *Issuer, a *asked) (*ba
 	}
 	now := i.o.Now()
 	subject := *e.holder
-	digest, err := i.o.Authn.CredentialDigest(ctx, a.reading, subject.Type, subject.Subject)
+	digest, err := i.o.Authn.PresentedDigest(ctx, a.reading, &subject)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (e credentialExchange) prove(ctx context.Context, i *Issuer, a *asked) (*ba
 	b := &basis{subject: &subject, org: org, grantID: id, grant: g, refreshable: true, notAfter: expiry(&subject)}
 	b.spend = func(ctx context.Context, tx datastore.Tx, _ bool) (uint64, *Error, error) {
 		g.Generation, g.RotatedAt, g.ExpiresAt = 1, now, now.Add(i.o.RefreshLifetime)
-		return 1, nil, directory.PutExpiring(ctx, tx, i.o.Tenant.Grant(id), *g, g.ExpiresAt)
+		return 1, nil, i.o.Tenant.PutGrant(ctx, tx, id, *g)
 	}
 	return b, nil
 }

@@ -124,7 +124,7 @@ func (i *Issuer) Revoke(ctx context.Context, r *memo.Reading, client *authn.Prin
 		if g.Client != "" && g.Client != client.Subject {
 			return nil
 		}
-		return i.commit(ctx, "revoke a grant", func(tx datastore.Tx) error { return tx.Delete(i.o.Tenant.Grant(id).Path) })
+		return i.commit(ctx, "revoke a grant", func(tx datastore.Tx) error { return i.o.Tenant.DeleteGrant(ctx, tx, id) })
 	}
 	p, err := i.o.Authn.Inspect(ctx, r, token)
 	var failed *authn.Error

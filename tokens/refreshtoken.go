@@ -73,7 +73,7 @@ func (i *Issuer) rotate(id string, generation uint64, bad *Error) func(context.C
 		case err != nil || !found:
 			return 0, bad, err
 		case !i.isGood(g, generation):
-			reused, err := i.endGrant(tx, id, g, "refresh_token_reused", bad)
+			reused, err := i.endGrant(ctx, tx, id, g, "refresh_token_reused", bad)
 			return 0, reused, err
 		case generation < g.Generation:
 			return g.Generation, nil, nil

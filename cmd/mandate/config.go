@@ -19,6 +19,7 @@ import (
 
 	"mandate/datastore"
 	"mandate/directory"
+	"mandate/ratelimit"
 	"mandate/server"
 )
 
@@ -33,10 +34,13 @@ type config struct {
 	History        time.Duration           `yaml:"history"`
 	TLS            tlsConfig               `yaml:"tls"`
 	Connections    connectionConfig        `yaml:"connections"`
+	DNS            dnsConfig               `yaml:"dns"`
 	Tenants        map[string]tenantConfig `yaml:"tenants"`
 	Tokens         tokenConfig             `yaml:"tokens"`
 	Limits         limitConfig             `yaml:"limits"`
+	RateLimits     rateLimitConfig         `yaml:"rate_limits"`
 	CheckOneIn     uint64                  `yaml:"check_one_in"`
+	Mail           mailConfig              `yaml:"mail"`
 	Log            logConfig               `yaml:"log"`
 
 	dev bool // identity providers on this machine need no TLS
@@ -53,6 +57,11 @@ type tlsConfig struct {
 // connectionConfig is about the external identity providers of organizations.
 type connectionConfig struct {
 	AllowPrivate []netip.Prefix `yaml:"allow_private"`
+}
+
+// dnsConfig is about the look-up of organizations' domains.
+type dnsConfig struct {
+	Resolver string `yaml:"resolver,omitempty"` // the system's when left out
 }
 
 type tenantConfig struct {
@@ -77,6 +86,48 @@ type limitConfig struct {
 	MemoryForRemembering byteSize      `yaml:"memory_for_remembering"`
 }
 
+// rateLimitConfig are the rate limits of the families of routes.
+type rateLimitConfig struct {
+	Tokens     routeLimitConfig `yaml:"tokens"`
+	Decisions  routeLimitConfig `yaml:"decisions"`
+	Management routeLimitConfig `yaml:"management"`
+}
+
+type routeLimitConfig struct {
+	Address    ratelimit.Limit `yaml:"address"`
+	Client     ratelimit.Limit `yaml:"client"`
+	Credential ratelimit.Limit `yaml:"credential"`
+}
+
+// defaultRateLimits stop who goes astray, and leave to who runs the server how many decisions each may ask for.
+func defaultRateLimits() rateLimitConfig {
+	perSecond := func(n, burst int) ratelimit.Limit { return ratelimit.Limit{Count: n, Per: time.Second, Burst: burst} }
+	return rateLimitConfig{
+		Tokens:     routeLimitConfig{Address: perSecond(50, 500), Client: perSecond(50, 200), Credential: perSecond(50, 200)},
+		Management: routeLimitConfig{Address: perSecond(100, 500), Client: perSecond(100, 500), Credential: perSecond(50, 200)},
+	}
+}
+
+func (c rateLimitConfig) limits() server.RateLimits {
+	return server.RateLimits{Tokens: server.RouteLimits(c.Tokens), Decisions: server.RouteLimits(c.Decisions), Management: server.RouteLimits(c.Management)}
+}
+
+// addTo adds the settings to the flags.
+func (c *rateLimitConfig) addTo(flags *pflag.FlagSet) {
+	for _, routes := range []struct {
+		name   string
+		limits *routeLimitConfig
+	}{{"tokens", &c.Tokens}, {"decisions", &c.Decisions}, {"management", &c.Management}} {
+		for _, by := range []struct {
+			name  string
+			limit *ratelimit.Limit
+		}{{"address", &routes.limits.Address}, {"client", &routes.limits.Client}, {"credential", &routes.limits.Credential}} {
+			flags.TextVar(by.limit, "rate-limits-"+routes.name+"-"+by.name, *by.limit,
+				"requests of each "+by.name+" to the routes for "+routes.name+", such as 100/s, 600/m, 20/s+100 with a burst, or off")
+		}
+	}
+}
+
 type logConfig struct {
 	Level slog.Level `yaml:"level"`
 }
@@ -89,6 +140,7 @@ func defaultConfig() *config {
 			RefreshLifetime: 720 * time.Hour, RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour},
 		Limits: limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2,
 			MemoryForRemembering: 256 << 20},
+		RateLimits: defaultRateLimits(),
 		CheckOneIn: 10_000,
 		Log:        logConfig{Level: slog.LevelInfo},
 	}
@@ -155,6 +207,7 @@ func settings(c *config) *pflag.FlagSet {
 	flags.StringVar(&c.TLS.ClientCA, "tls-client-ca", c.TLS.ClientCA, "file of the CAs (PEM) that vouch for the certificates of clients")
 	flags.BoolVar(&c.TLS.ClientCertificates, "tls-client-certificates", c.TLS.ClientCertificates, "ask clients for certificates, also self-signed ones; follows from tls-client-ca")
 	flags.Var((*prefixes)(&c.Connections.AllowPrivate), "connections-allow-private", "networks that are not public and yet have identity providers, such as 10.1.0.0/16,fd00::/8")
+	flags.StringVar(&c.DNS.Resolver, "dns-resolver", c.DNS.Resolver, "DNS server that is asked for the challenges of domains, such as 127.0.0.1:53 (default: the system's)")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Policies }}, "policies", "folder of the default tenant's policies, followed while it changes (default: those built in)")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Directory }}, "directory", "directory file to import at start when the default tenant is empty")
 	flags.DurationVar(&c.Tokens.AccessLifetime, "tokens-access-lifetime", c.Tokens.AccessLifetime, "lifetime of access tokens whose client and API set none")
@@ -168,6 +221,8 @@ func settings(c *config) *pflag.FlagSet {
 	flags.DurationVar(&c.Limits.Evaluation, "limits-evaluation", c.Limits.Evaluation, "longest evaluation of a policy")
 	flags.IntVar(&c.Limits.PasswordChecksAtOnce, "limits-password-checks-at-once", c.Limits.PasswordChecksAtOnce, "passwords verified at once, 19 MiB each")
 	flags.Var(&c.Limits.MemoryForRemembering, "limits-memory-for-remembering", "memory for decisions, principals, tokens and facts that need not be worked out again; 0 for none")
+	c.RateLimits.addTo(flags)
+	c.Mail.addTo(flags)
 	flags.Uint64Var(&c.CheckOneIn, "check-one-in", c.CheckOneIn, "one in so many evaluations is repeated by OPA's evaluator in the background, to check Mandate's own; 0 for none")
 	flags.TextVar(&c.Log.Level, "log-level", c.Log.Level, "debug, info, warn or error")
 	return flags
@@ -272,7 +327,13 @@ func (c *config) complete() error {
 	if c.TLS.ClientCertificates && c.TLS.Certificate == "" {
 		wrong("tls: clients can present certificates only where the server has one: set certificate and key")
 	}
+	if c.DNS.Resolver != "" {
+		if _, err := netip.ParseAddrPort(c.DNS.Resolver); err != nil {
+			wrong("dns.resolver must be an address with a port, such as 127.0.0.1:53")
+		}
+	}
 	problems = append(problems, c.Tokens.check()...)
+	problems = append(problems, c.Mail.check()...)
 	if c.Limits.Body < 1<<10 || c.Limits.Body > 1<<30 {
 		wrong("limits.body must be between 1KiB and 1GiB")
 	}

@@ -102,7 +102,7 @@ func (q question) body() ([]byte, error) {
 }
 
 func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool), body []byte) (server.Explained, error) {
-	if q.remote.server != "" {
+	if q.remote.chosen(cmd, lookupEnv) {
 		return q.askServer(cmd, lookupEnv, body)
 	}
 	c, err := loadConfig(cmd, lookupEnv)

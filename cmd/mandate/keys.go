@@ -37,7 +37,7 @@ func keysCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 		Use:   "keys",
 		Short: "List, rotate and revoke the keys that sign tokens",
 		Long: `List the keys that sign the tokens of a tenant: at a running server with --server, or on its data folder
-when no server runs on it.
+when no server runs on it. The API keys of organizations are in mandate apikeys.
 
 A key that is next is published, and will sign when everybody can know it. One that is signing is used for new
 tokens. One that is verifying has signed before; it stays published until the last of its tokens has expired.
@@ -48,12 +48,23 @@ MANDATE_AUTHORIZATION or from --authorization-file. The policy mandate.manage de
 built-in policies it takes the scope manage, of the whole tenant.`,
 		Example: `  mandate keys --data ./mandate-data
   MANDATE_AUTHORIZATION='Bearer mdt_ak_…' mandate keys --server http://127.0.0.1:8080 --json`,
-		Args: cobra.NoArgs,
-	}, func([]string) (keyRequest, error) {
-		return keyRequest{http.MethodGet, "/v1/keys", nil, func(context.Context, *tokens.Keyring) error { return nil }}, nil
-	})
-	cmd.AddCommand(rotateCommand(lookupEnv), revokeCommand(lookupEnv))
+		Args: noSuchKeyVerb,
+	}, listKeys)
+	cmd.AddCommand(keyCommand(lookupEnv, &cobra.Command{Use: "list", Short: "List the keys, as does mandate keys alone", Args: cobra.NoArgs}, listKeys),
+		rotateCommand(lookupEnv), revokeCommand(lookupEnv))
 	return cmd
+}
+
+func listKeys([]string) (keyRequest, error) {
+	return keyRequest{http.MethodGet, "/v1/keys", nil, func(context.Context, *tokens.Keyring) error { return nil }}, nil
+}
+
+// noSuchKeyVerb leads those to API keys who look for them here.
+func noSuchKeyVerb(cmd *cobra.Command, args []string) error {
+	if err := noSuchVerb(cmd, args); err != nil {
+		return fmt.Errorf("%w; these are the keys that sign tokens: API keys are in mandate apikeys", err)
+	}
+	return nil
 }
 
 func rotateCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
@@ -134,7 +145,7 @@ func keyCommand(lookupEnv func(string) (string, bool), cmd *cobra.Command, reque
 }
 
 func (q keyRequest) send(cmd *cobra.Command, lookupEnv func(string) (string, bool), at remote) (list keyList, err error) {
-	if at.server != "" {
+	if at.chosen(cmd, lookupEnv) {
 		text, err := at.send(cmd, lookupEnv, q.method, q.path, q.body)
 		if err != nil {
 			return list, err

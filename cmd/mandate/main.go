@@ -1,5 +1,5 @@
-// Command mandate is the decision service and its tools: serve, import, export, decide, keys, config. It wires the other
-// packages together and holds no logic of its own.
+// Command mandate is the decision service and its tools: serve, import, export, decide, keys, config, and those for the daily
+// operations on the directory of a running server. It wires the other packages together and holds no logic of its own.
 package main
 
 import (
@@ -22,6 +22,7 @@ func main() {
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends at once
 	if err := command(os.LookupEnv).ExecuteContext(ctx); err != nil {
 		var status exitStatus
 		if errors.As(err, &status) {
@@ -52,6 +53,7 @@ Start with:  mandate serve --dev`,
 	root.SetOut(os.Stdout)
 	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), keysCommand(lookupEnv),
 		configCommand(lookupEnv))
+	addDirectoryCommands(root, lookupEnv)
 	return root
 }
 

@@ -81,7 +81,7 @@ func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	served := make(chan error, 1)
 	go func() { served <- s.server.Serve(listener, certificates) }()
 	if c.proxied() && len(c.TrustedProxies) == 0 {
-		log.Warn("the addresses of callers are not known, so that guessing passwords is not slowed down by address: set trusted_proxies")
+		log.Warn("the addresses of callers are not known, so that neither guessing passwords nor a flood of requests is slowed down by address: set trusted_proxies")
 	}
 	log.Info("serving", "address", listener.Addr().String(), "issuer", c.PublicURL)
 	select {
@@ -170,6 +170,7 @@ func serveDev(cmd *cobra.Command, c *config) error {
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	c.Data, c.MasterKey, c.dev = folder, folder+"/master.key", true
+	c.Mail.forDev(c.Data)
 	tenant := c.Tenants["default"]
 	if info, err := os.Stat("policies"); tenant.Policies == "" && err == nil && info.IsDir() {
 		tenant.Policies = "policies"
@@ -187,7 +188,11 @@ func serveDev(cmd *cobra.Command, c *config) error {
 		if tenant.Policies != "" {
 			policies = "the policies of ./" + strings.TrimPrefix(tenant.Policies, "./") + ", which you can edit while it runs"
 		}
-		example.print(cmd.OutOrStdout(), c.PublicURL, policies)
+		variables := c.Data + "/env"
+		if err := example.writeVariables(variables, c.PublicURL, c.Mail.Folder); err != nil {
+			return err
+		}
+		example.print(cmd.OutOrStdout(), c.PublicURL, policies, variables, c.Mail.Folder)
 		return nil
 	})
 }

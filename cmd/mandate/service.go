@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync"
@@ -16,8 +15,11 @@ import (
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
+	"mandate/delivery"
 	"mandate/directory"
 	"mandate/engine"
+	"mandate/manage"
+	"mandate/outbound"
 	"mandate/policies"
 	"mandate/server"
 	"mandate/tokens"
@@ -95,11 +97,16 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		Report: func(issuer string, err error) {
 			s.log.Warn("an identity provider cannot be reached", "issuer", issuer, "error", err)
 		}})
+	mailer, err := c.Mail.mailer()
+	if err != nil {
+		return err
+	}
+	names := outbound.NewResolver(c.DNS.Resolver)
 	memory := memo.New(s.store, memo.Options{Bytes: int64(c.Limits.MemoryForRemembering)})
 	var tenants []server.Tenant
 	for name, settings := range c.Tenants {
 		id := directory.Tenant(name)
-		set, err := engine.Compile(ctx, policySource(settings.Policies))
+		set, err := compilePolicies(ctx, settings.Policies)
 		if err != nil {
 			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
 		}
@@ -123,6 +130,9 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		if err := s.importWhenEmpty(ctx, id, settings.Directory); err != nil {
 			return err
 		}
+		if err := s.tellUnfinished(ctx, id); err != nil {
+			return err
+		}
 		tenant.Tokens, err = tokens.NewIssuer(ctx, s.store, tokens.Options{Tenant: id, Issuer: issuer, Master: s.master, Policy: decides,
 			Authn: tenant.Authn, Lifetime: c.Tokens.AccessLifetime, CodeLifetime: c.Tokens.CodeLifetime,
 			RefreshLifetime: c.Tokens.RefreshLifetime, RefreshGrace: c.Tokens.RefreshGrace, KeyLifetime: c.Tokens.KeyLifetime,
@@ -136,11 +146,20 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		if err := tenant.Tokens.PrepareKeys(ctx); err != nil {
 			return fmt.Errorf("signing keys of tenant %s: %w", name, err)
 		}
-		s.following.Go(func() { s.maintain(following, id, tenant.Tokens) })
+		queue := delivery.New(delivery.Options{Tenant: id, Store: s.store, Master: s.master, HTTP: delivery.NewClient(c.dev, c.Connections.AllowPrivate),
+			Mailer: mailer, Log: s.log, Now: time.Now})
+		tenant.Manage = manage.New(manage.Options{Tenant: id, Issuer: issuer, Store: s.store, Master: s.master, Policy: decides,
+			Authn: tenant.Authn, Tokens: tenant.Tokens, Deliveries: queue, DNS: names, Now: time.Now, AllowHTTP: c.dev})
+		tenant.Metrics = append(tenant.Metrics, queue.Collectors()...)
+		if mailer != nil {
+			tenant.Deliveries = queue
+		}
+		s.following.Go(func() { queue.Run(following) })
+		s.following.Go(func() { s.maintain(following, id, tenant.Tokens, tenant.Authn, tenant.Manage) })
 		tenants = append(tenants, tenant)
 	}
 	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections,
-		Proxied: c.proxied(), TrustedProxies: c.TrustedProxies, Log: s.log})
+		Proxied: c.proxied(), TrustedProxies: c.TrustedProxies, RateLimits: c.RateLimits.limits(), Log: s.log})
 	return err
 }
 
@@ -149,12 +168,24 @@ func securityEvents(tenant directory.Tenant) *prometheus.CounterVec {
 		Help: "Signs that somebody may have got hold of what is not theirs.", ConstLabels: prometheus.Labels{"tenant": string(tenant)}}, []string{"type"})
 }
 
-// maintain rotates signing keys and removes what has expired, each minute.
-func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer *tokens.Issuer) {
+// lastFlush is for how long the end waits for the last use of credentials to be written down.
+const lastFlush = 5 * time.Second
+
+// maintain rotates signing keys, removes what has expired, writes down which credentials were used and looks again at domains, each
+// minute.
+func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer *tokens.Issuer, credentials *authn.Authenticator, manager *manage.Manager) {
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+		defer cancel()
+		if err := credentials.FlushUsage(ending); err != nil {
+			s.log.Error("the last use of credentials is lost", "tenant", tenant, "error", err)
+		}
+	}()
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
 		done, err := issuer.Maintain(ctx)
+		err = errors.Join(err, credentials.FlushUsage(ctx), manager.Maintain(ctx))
 		if len(done.Rotated) > 0 {
 			s.log.Info("signing keys rotated", "tenant", tenant, "next", done.Rotated)
 		}
@@ -175,11 +206,11 @@ func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer 
 	}
 }
 
-func policySource(folder string) fs.FS {
+func compilePolicies(ctx context.Context, folder string) (*engine.PolicySet, error) {
 	if folder == "" {
-		return policies.FS
+		return engine.CompileTested(ctx, policies.FS)
 	}
-	return os.DirFS(folder)
+	return engine.Compile(ctx, os.DirFS(folder))
 }
 
 // followPolicies swaps in each good version of the folder; after a bad one the last good one goes on serving.

@@ -112,6 +112,14 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("make data folder: %w", err)
 	}
 	db, err := badger.OpenManaged(badgerOptions(dir, o))
+	// A process that was killed right after making a log has left it empty. Badger fails on each such file once: it makes
+	// it whole, and then takes the news that it was new for an error.
+	for range 4 {
+		if err == nil || !strings.Contains(err.Error(), "Create a new file") { // Badger does not wrap its error value
+			break
+		}
+		db, err = badger.OpenManaged(badgerOptions(dir, o))
+	}
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") { // Badger has no error value for it
 		return nil, fmt.Errorf("data folder %s is in use by %s: stop it, or choose another folder", dir, owner(dir))
 	}

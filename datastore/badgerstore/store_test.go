@@ -525,3 +525,23 @@ func TestLogger(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestOpenAfterLogsWereLeftEmpty has what a process leaves that is killed between making a file and giving it a size.
+func TestOpenAfterLogsWereLeftEmpty(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{})
+	p := datastore.TenantID("default").Path("users", "alice")
+	rev := put(t, s, p, "{}")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"00098.mem", "00099.mem", "000099.vlog"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, dir, Options{})
+	if value, err := get(t, s, rev, p); err != nil || value != "{}" {
+		t.Errorf("%s, %v", value, err)
+	}
+}

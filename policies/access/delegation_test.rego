@@ -85,3 +85,14 @@ test_application_of_others_opens_the_org_that_it_was_let_into if {
 	refused_in(known, reads(principal), "client_not_in_org")
 	allowed_in(known, reads(object.union(principal, {"org": "acme"})), "role")
 }
+
+# What a vendor's client does for a user with the credential of an integration.
+
+test_client_of_an_integration_is_bound_by_its_own_scopes if {
+	by_integration := object.union(user("alice"), {"org": "acme", "azp": "portal", "scopes": ["documents:read", "payments:read"], "credential": {"type": "integration", "id": "i"}})
+	allowed(reads(by_integration), "role")
+	refused(ask(by_integration, "payments:read", document("acme")), "scope_missing")
+	less := replaced(facts, "/clients/portal/scopes", ["documents:write"])
+	refused_in(less, reads(by_integration), "scope_missing")
+	allowed_in(less, reads(object.union(by_integration, {"credential": {"type": "access_token", "id": "t"}})), "role")
+}

@@ -69,12 +69,23 @@ subject := concat(":", [input.principal.type, input.principal.sub])
 
 verb := parts[count(parts) - 1] if parts := split(permission, ":")
 
-# Both lists must cover the permission: the one that the credential carries, if it carries one, and the
+# All lists must cover the permission: the one that the credential carries, if it carries one, and the
 # one in the record of a client, a key or an integration.
 scopes_cover if {
 	credential_scopes_cover
 	record_scopes_cover
+	acting_scopes_cover
 }
+
+# What a vendor's client does for a user without a token is bound by its record, as a token would be.
+acting_scopes_cover if not by_integration
+
+acting_scopes_cover if {
+	some held in acting_client.scopes
+	directory.scope_covers(held, permission)
+}
+
+by_integration if input.principal.credential.type == "integration"
 
 credential_scopes_cover if not request.has(input.principal, "scopes")
 

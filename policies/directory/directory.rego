@@ -6,8 +6,8 @@ package mandate.directory
 
 import data.mandate.request
 
-# What Mandate itself, the issuer as a target, offers to clients and keys.
-issuer_scopes := {"decide", "manage", "register"}
+# What Mandate itself, the issuer as a target, offers to clients and keys. No pattern stands for these scopes.
+issuer_scopes := {"decide", "manage", "register", "scim", "oem:partner_token"}
 
 # What clients learn and do of OpenID Connect (Core §5.4, §11), whatever the target.
 protocol_scopes := {"openid", "profile", "email", "offline_access"}
@@ -17,17 +17,39 @@ protocol_scopes := {"openid", "profile", "email", "offline_access"}
 scope_covers(held, wanted) if held == wanted
 
 scope_covers(held, wanted) if {
-	is_string(held)
-	endswith(held, ":*")
-	prefix := trim_suffix(held, "*")
-	startswith(wanted, prefix)
-	wanted != prefix
+	pattern_covers(held, ":*", wanted)
+	not wanted in issuer_scopes
 }
 
 # A role may hold "*", every permission.
 permission_covers("*", _)
 
 permission_covers(held, wanted) if scope_covers(held, wanted)
+
+# What a role permits in the directory are actions: "orgs.members.*" covers what begins with "orgs.members.".
+action_covers("*", _)
+
+action_covers(held, wanted) if held == wanted
+
+action_covers(held, wanted) if pattern_covers(held, ".*", wanted)
+
+# Whoever holds the one permission has all of the other, which may be a pattern itself. "*" is all that can be done in
+# the organization; what is done in its children, "children:orgs.members.*", is another matter.
+permission_includes(held, wanted) if held == wanted
+
+permission_includes("*", wanted) if not startswith(wanted, "children:")
+
+permission_includes(held, wanted) if scope_covers(held, wanted)
+
+permission_includes(held, wanted) if pattern_covers(held, ".*", wanted)
+
+pattern_covers(held, end, wanted) if {
+	is_string(held)
+	endswith(held, end)
+	prefix := trim_suffix(held, "*")
+	startswith(wanted, prefix)
+	wanted != prefix
+}
 
 role_covers(org, role, wanted) if {
 	is_string(role)

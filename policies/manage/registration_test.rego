@@ -2,7 +2,7 @@ package mandate.manage_test
 
 apis := {
 	"documents": {"audience": "https://documents.example", "scopes": ["documents:write", "documents:read"]},
-	"billing": {"audience": "https://billing.example", "scopes": ["billing:read", "manage", "decide", "register"]},
+	"billing": {"audience": "https://billing.example", "scopes": ["billing:read", "manage", "decide", "register", "scim", "oem:partner_token"]},
 }
 
 client := {"type": "client"}

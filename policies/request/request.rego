@@ -108,3 +108,12 @@ text(value) if {
 optional_text(document, member) if not has(document, member)
 
 optional_text(document, member) if text(document[member])
+
+optional_texts(document, member) if not has(document, member)
+
+optional_texts(document, member) if {
+	is_array(document[member])
+	every value in document[member] {
+		text(value)
+	}
+}

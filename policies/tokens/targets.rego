@@ -34,6 +34,16 @@ offered contains scope if {
 	some scope in directory.issuer_scopes
 }
 
+# The administrators of an organization manage it by the tenant's own applications, with a token for that organization:
+# nobody's session, and no application of others, gets that far.
+offered contains "manage" if {
+	target_is_issuer
+	input.principal.type == "user"
+	with_client
+	trusted
+	org
+}
+
 offered contains scope if {
 	input.principal.type == "user"
 	with_client

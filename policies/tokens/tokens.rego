@@ -82,9 +82,9 @@ well_formed if {
 	question.optional_text(input.request, "api")
 	question.optional_text(input.request, "org")
 	positive(input.request.default_lifetime)
-	optional_list(input.request, "scopes")
-	optional_list(input.principal, "scopes")
-	optional_list(actor, "scopes")
+	question.optional_texts(input.request, "scopes")
+	question.optional_texts(input.principal, "scopes")
+	question.optional_texts(actor, "scopes")
 }
 
 stage_well_formed if {
@@ -102,15 +102,6 @@ caller_well_formed if not with_client
 caller_well_formed if question.text(input.caller.sub)
 
 presented if input.request.stage == "present"
-
-optional_list(document, member) if not question.has(document, member)
-
-optional_list(document, member) if {
-	is_array(document[member])
-	every scope in document[member] {
-		question.text(scope)
-	}
-}
 
 # Nobody gets more than everybody involved has.
 available contains scope if {
