@@ -145,7 +145,7 @@ func below(problems directory.Problems, at string) directory.Problems {
 
 // idIn is the id that a body gives to a new record, or a new one.
 func idIn(k Kind, body jsontext.Value) (id string, from idFrom, err error) {
-	_, last, _ := cutLast(k.Path())
+	_, last := cutLast(k.Path())
 	name := strings.Trim(last, "{}")
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(body, &members); err != nil {
@@ -161,12 +161,10 @@ func idIn(k Kind, body jsontext.Value) (id string, from idFrom, err error) {
 	return id, idInBody, nil
 }
 
-func cutLast(path string) (before, last string, found bool) {
+// cutLast cuts a path before its last segment.
+func cutLast(path string) (above, last string) {
 	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path, false
-	}
-	return path[:i], path[i+1:], true
+	return path[:max(i, 0)], path[i+1:]
 }
 
 // matches says whether the record has all the values: a member is the text, or a list that has it.
@@ -206,7 +204,7 @@ func prefixOf(t directory.Tenant, segments []string) datastore.Path {
 
 // parentsOf are the names in a route above its last segment: the organization, or the user, that the collection belongs to.
 func parentsOf(path string) []string {
-	above, _, _ := cutLast(path)
+	above, _ := cutLast(path)
 	var names []string
 	for segment := range strings.SplitSeq(above, "/") {
 		if name, ok := strings.CutPrefix(segment, "{"); ok {
@@ -218,7 +216,7 @@ func parentsOf(path string) []string {
 
 // collectionPath are the segments of a route above its last one, with the ids in place of the names.
 func collectionPath(path string, parents []string) []string {
-	above, _, _ := cutLast(path)
+	above, _ := cutLast(path)
 	var segments []string
 	next := 0
 	for segment := range strings.SplitSeq(above, "/") {

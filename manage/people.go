@@ -136,10 +136,13 @@ func (m *Manager) Person(ctx context.Context, r *memo.Reading, q *Request, org, 
 }
 
 // ProvisionPerson makes somebody a member of the organization: a new user, or the one who is there already with the same verified
-// email address in a domain that the organization has verified.
+// email address in a domain that the organization has verified. The address is the username when only that is given.
 func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d PersonData) (*Answer, error) {
 	if err := d.check(); err != nil {
 		return nil, err
+	}
+	if d.Email == "" && directory.ValidEmail(d.Username) {
+		d.Email = d.Username
 	}
 	fresh := strings.ToLower(rand.Text())
 	return m.change(ctx, q, func(c *change) (*Answer, error) {
@@ -164,12 +167,10 @@ func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d
 			return nil, err
 		}
 		if existing == "" {
-			err = write(ctx, c, usersOf(org), []string{id}, map[string]any{"username": user.Username, "email": user.Email, "email_verified": user.EmailVerified})
-		} else {
-			err = write(ctx, c, usersOf(org), []string{id}, map[string]any{"username": user.Username})
-		}
-		if err != nil {
-			return nil, err
+			fields := map[string]any{"username": user.Username, "email": user.Email, "email_verified": user.EmailVerified}
+			if err := write(ctx, c, usersOf(org), []string{id}, fields); err != nil {
+				return nil, err
+			}
 		}
 		status := directory.Active
 		if d.Active != nil && !*d.Active {
@@ -177,6 +178,11 @@ func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d
 		}
 		if err := write(ctx, c, members(), []string{org, id}, map[string]any{"roles": []string{}, "status": status}); err != nil {
 			return nil, err
+		}
+		if existing != "" { // who is a member now
+			if err := write(ctx, c, usersOf(org), []string{id}, map[string]any{"username": user.Username}); err != nil {
+				return nil, err
+			}
 		}
 		record := directory.Provisioned{ExternalID: d.ExternalID, Attributes: d.Attributes, Made: existing == "", CreatedAt: c.at.UTC(), ModifiedAt: c.at.UTC()}
 		if err := c.provision(ctx, directory.ProvisionedMembers, org, id, directory.Provisioned{}, record); err != nil {

@@ -37,7 +37,7 @@ type (
 		Parameters, Takes         []docsMember
 		Media                     string
 		Optional                  bool
-		Answers                   []docsAnswer
+		Answers, Failures         []docsAnswer
 		Credentials               []string
 		Curl, Shown               string
 	}
@@ -50,7 +50,7 @@ type (
 	}
 	docsMember struct {
 		Name, In, Type, Words string
-		Required              bool
+		Must                  string // how it is said that it is there
 	}
 )
 
@@ -136,13 +136,18 @@ func (d docs) operation(o operation) docsOperation {
 		body := described.RequestBody.RequestBody
 		shown.Optional = body.Required == nil || !*body.Required
 		shown.Media = strings.Join(slices.Sorted(maps.Keys(body.Content)), " or ")
-		shown.Takes = d.members(anyOf(body.Content), "")
+		shown.Takes = d.members(anyOf(body.Content), "", "required")
 	}
 	for _, requirement := range described.Security {
 		shown.Credentials = append(shown.Credentials, cmp.Or(strings.Join(slices.Sorted(maps.Keys(requirement)), " and "), "none"))
 	}
 	for _, status := range slices.Sorted(maps.Keys(described.Responses.MapOfResponseOrReferenceValues)) {
-		shown.Answers = append(shown.Answers, d.answer(status, described.Responses.MapOfResponseOrReferenceValues[status], &shown))
+		r := described.Responses.MapOfResponseOrReferenceValues[status]
+		if r.Reference != nil {
+			shown.Failures = append(shown.Failures, d.answer(status, r, &shown))
+		} else {
+			shown.Answers = append(shown.Answers, d.answer(status, r, &shown))
+		}
 	}
 	return shown
 }
@@ -152,7 +157,10 @@ func (d docs) parameter(p openapi31.ParameterOrReference) docsMember {
 	if p.Reference != nil {
 		parameter = d.spec.Components.Parameters[last(p.Reference.Ref)].Parameter
 	}
-	m := docsMember{Name: parameter.Name, In: string(parameter.In), Type: typeWords(parameter.Schema), Required: parameter.Required != nil && *parameter.Required}
+	m := docsMember{Name: parameter.Name, In: string(parameter.In), Type: typeWords(parameter.Schema)}
+	if parameter.Required != nil && *parameter.Required {
+		m.Must = "required"
+	}
 	if parameter.Description != nil {
 		m.Words = strings.ReplaceAll(*parameter.Description, "`", "")
 	}
@@ -169,7 +177,7 @@ func (d docs) answer(status string, r openapi31.ResponseOrReference, of *docsOpe
 		return shown
 	}
 	shown.Headers = slices.Sorted(maps.Keys(response.Headers))
-	shown.Members = d.members(anyOf(response.Content), "")
+	shown.Members = d.members(anyOf(response.Content), "", "always")
 	for _, m := range response.Content {
 		if m.Example == nil || of.Curl == "" {
 			continue
@@ -190,21 +198,21 @@ func anyOf(c map[string]openapi31.MediaType) schema {
 	return nil
 }
 
-const deepestMember = 4 // of those that are shown
+const deepestMember = 3 // of those that are shown
 
 // members are those of the schema, each after the one that it is in.
-func (d docs) members(s schema, within string) []docsMember {
+func (d docs) members(s schema, within, must string) []docsMember {
 	if ref, ok := s["$ref"].(string); ok {
 		s = d.spec.Components.Schemas[last(ref)]
 	}
 	for _, name := range []string{"anyOf", "oneOf"} {
 		if choices, ok := s[name].([]any); ok && len(choices) > 0 {
 			s, _ = choices[0].(schema)
-			return d.members(s, within)
+			return d.members(s, within, must)
 		}
 	}
 	if items, ok := s["items"].(schema); ok {
-		return d.members(items, within)
+		return d.members(items, within, must)
 	}
 	properties, _ := s["properties"].(schema)
 	required := requiredOf(s)
@@ -212,9 +220,13 @@ func (d docs) members(s schema, within string) []docsMember {
 	for _, name := range slices.Sorted(maps.Keys(properties)) {
 		member, _ := properties[name].(schema)
 		words, _ := member["description"].(string)
-		all = append(all, docsMember{Name: within + name, Type: typeWords(member), Words: strings.ReplaceAll(words, "`", ""), Required: slices.Contains(required, name)})
+		m := docsMember{Name: within + name, Type: typeWords(member), Words: strings.ReplaceAll(words, "`", "")}
+		if slices.Contains(required, name) {
+			m.Must = must
+		}
+		all = append(all, m)
 		if strings.Count(within, ".") < deepestMember {
-			all = append(all, d.members(member, within+name+".")...)
+			all = append(all, d.members(member, within+name+".", must)...)
 		}
 	}
 	return all

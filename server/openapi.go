@@ -266,12 +266,15 @@ func (d *document) failure(w wire, status int) *openapi31.Response {
 	return response
 }
 
+// maybe begins the name of a component that is a header which not every answer has, where another component is the one that always is there.
+const maybe = "Optional"
+
 // headersOf are those of an answer with success, beside those that the wire has.
 func headersOf(o operation, status int) []string {
 	var names []string
 	switch {
 	case o.wire.name == provisionings().name:
-		names = append(names, "Record-ETag")
+		names = append(names, maybe+fiber.HeaderETag)
 	case slices.Contains(o.header, "Confirm") || (o.wire.name == managementWire().name && strings.HasPrefix(o.id, "get")):
 		names = append(names, fiber.HeaderETag)
 	}
@@ -282,7 +285,7 @@ func headersOf(o operation, status int) []string {
 	case status == http.StatusSeeOther:
 		names = append(names, fiber.HeaderLocation)
 	case o.wire.name == provisionings().name && o.method != http.MethodGet:
-		names = append(names, "Record-Location")
+		names = append(names, maybe+fiber.HeaderLocation)
 	}
 	return names
 }
@@ -290,11 +293,7 @@ func headersOf(o operation, status int) []string {
 func (d *document) headerRefs(names []string) map[string]openapi31.HeaderOrReference {
 	refs := map[string]openapi31.HeaderOrReference{}
 	for _, name := range names {
-		_, field, optional := strings.Cut(name, "Record-")
-		if !optional {
-			field = name
-		}
-		refs[field] = openapi31.HeaderOrReference{Reference: &openapi31.Reference{Ref: "#/components/headers/" + name}}
+		refs[strings.TrimPrefix(name, maybe)] = openapi31.HeaderOrReference{Reference: &openapi31.Reference{Ref: "#/components/headers/" + name}}
 	}
 	return refs
 }

@@ -464,3 +464,55 @@ func TestTheDocumentIsHeld(t *testing.T) {
 		})
 	}
 }
+
+// TestEveryOperationAnswersAsDescribed asks for every operation: without a credential, with one that may do all, about what is not
+// there and with a body that says nothing, and with a body that is none.
+func TestEveryOperationAnswersAsDescribed(t *testing.T) {
+	s := start(t)
+	admin := holdersOf(t, "default").pair("tenant-admin")
+	transport := newChecked(&http.Transport{})
+	defer transport.CloseIdleConnections()
+	ask := func(method, path, media, body string, as credential) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, strings.NewReader(body))
+		must(t, err)
+		if body != "" {
+			request.Header.Set("Content-Type", media)
+		}
+		for _, line := range as {
+			name, value, _ := strings.Cut(line, ": ")
+			request.Header.Set(name, value)
+		}
+		response, err := transport.RoundTrip(request)
+		must(t, err)
+		_, err = io.Copy(io.Discard, response.Body)
+		must(t, errors.Join(err, response.Body.Close()))
+	}
+	d, err := newDocumented([]byte(s.send(t, "GET", "/openapi.json", "").body))
+	must(t, err)
+	asked := 0
+	for name, item := range d.document["paths"].(map[string]any) {
+		for method, operation := range item.(map[string]any) {
+			o, ok := operation.(map[string]any)
+			if !ok {
+				continue
+			}
+			method, path := strings.ToUpper(method), regexp.MustCompile(`\{[^}]+\}`).ReplaceAllString(name, "nothing")
+			body, _ := o["requestBody"].(map[string]any)
+			contents, _ := body["content"].(map[string]any)
+			ask(method, path, "", "", nil)
+			ask(method, path, "", "", admin)
+			for media := range contents {
+				ask(method, path, media, "{}", admin)
+				ask(method, path, media, "[", admin)
+			}
+			asked++
+		}
+	}
+	if asked < 150 {
+		t.Errorf("only %d operations are described", asked)
+	}
+	for _, problem := range transport.report() {
+		t.Error(problem)
+	}
+}

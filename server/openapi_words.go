@@ -135,7 +135,7 @@ func failureWords() map[int]string {
 func headerWords() map[string]string {
 	return map[string]string{
 		fiber.HeaderETag: "The revision of the record, in quotes.", fiber.HeaderXRequestID: "That of the request, or one that was made for it.",
-		"Record-ETag": "The version of the resource.", "Record-Location": "Where the resource is.",
+		maybe + fiber.HeaderETag: "The version of the resource.", maybe + fiber.HeaderLocation: "Where the resource is.",
 		"RateLimit": "What remains of the limits (draft-ietf-httpapi-ratelimit-headers).", "RateLimit-Policy": "The limits.", "DPoP-Nonce": "For the next proof (RFC 9449 §8.2).",
 		"Deprecation": "The credential came in the query (RFC 9745).", "Idempotency-Replayed": "The answer is that to the first request with this key.",
 		fiber.HeaderWWWAuthenticate: "How to authenticate (RFC 9110 §11.6.1).", fiber.HeaderRetryAfter: "Seconds to wait.", fiber.HeaderLocation: "Where the browser goes.",

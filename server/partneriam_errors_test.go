@@ -245,3 +245,39 @@ func TestPartnerIAMErrors(t *testing.T) {
 		}
 	}
 }
+
+// A key of one organization learns nothing of another: its answers are those about what there is not.
+func TestPartnerIAMTellsNothingOfOthers(t *testing.T) {
+	p, n := startPartner(t)
+	h := holdersOf(t, "default")
+	p.verified(n, "org_globex", "domain", "globex.example")
+	p.made("conn", "POST", "/organizations/org_globex/connections", p.connection("SSO", "globex.example", "c-1"))
+	p.made("group", "POST", "/organizations/org_globex/connections/{conn}/grouproles", `{"GroupId": "g-1", "Name": "One", "RoleId": "role_globex.editor"}`)
+	p.made("inv", "POST", "/invitations", `{"email": "x@globex.example", "roleIds": ["role_globex.editor"], "orgId": "org_globex", "inviterUid": "erin"}`)
+	p.made("perm", "POST", "/permissions", `{"Name": "documents:read"}`)
+	there := map[string]string{"{orgId}": "org_globex", "{domainId}": p.names["domain"], "{connId}": p.names["conn"], "{groupRoleId}": p.names["group"], "{name}": "editor",
+		"{invitationId}": p.names["inv"], "{uid}": "erin", "ORG": "org_globex", "ROLE": "role_globex.editor"}
+	nowhere := map[string]string{"{orgId}": "org_nobody", "{domainId}": "org_domain_nobody", "{connId}": "conn_nobody", "{groupRoleId}": "group_role_nobody", "{name}": "nobody",
+		"{invitationId}": "inv_nobody.x", "{uid}": "nobody", "ORG": "org_nobody", "ROLE": "role_nobody.editor"}
+	body := `{"Name": "Mine", "Active": true, "DomainName": "mine.example", "ConnectionType": "oidc_custom", "Domain": "globex.example", "Issuer": "https://idp.example", "ClientId": "c",
+		"GroupId": "g-1", "RoleId": "ROLE", "RoleIds": ["ROLE"], "RolesIds": ["ROLE"], "email": "x@globex.example", "roleIds": ["ROLE"], "orgId": "ORG", "inviterUid": "alice"}`
+	for _, route := range partneriam.Routes() {
+		if route.Path == "/organizations" || route.Path == "/roles" || route.Path == "/permissions" {
+			continue // about nobody in particular
+		}
+		there["{id}"], nowhere["{id}"] = "role_globex.editor", "role_nobody.editor"
+		if strings.HasPrefix(route.Path, "/permissions") {
+			there["{id}"], nowhere["{id}"] = p.names["perm"], "perm_nobody"
+		}
+		asked := func(ids map[string]string) answer {
+			path, sent := route.Path+"?orgid=ORG", body
+			for name, id := range ids {
+				path, sent = strings.ReplaceAll(path, name, id), strings.ReplaceAll(sent, name, id)
+			}
+			return p.managed(t, h.key("acme-manager"), route.Method, "/v2/manage"+path, sent)
+		}
+		if got, want := asked(there), asked(nowhere); got.status == http.StatusOK || got.status != want.status || got.body != want.body {
+			t.Errorf("%s %s: %d %s, and of what is not there %d %s", route.Method, route.Path, got.status, got.body, want.status, want.body)
+		}
+	}
+}

@@ -30,7 +30,9 @@ type provider struct {
 func (s *running) provider(t testing.TB, org string) provider {
 	t.Helper()
 	admin := holdersOf(t, "default").pair("tenant-admin")
-	s.managed(t, admin, "PUT", "/v1/orgs/"+org+"/domains/"+org+".example", `{"status": "verified"}`).wantMembers(t, http.StatusCreated, nil)
+	file := &directory.File{Orgs: []directory.OrgEntry{{ID: org, Within: true, Domains: []directory.DomainEntry{{Domain: org + ".example", Status: directory.Verified}}}}}
+	_, err := directory.Importer{Store: s.store, Master: s.master}.Import(t.Context(), "default", file)
+	must(t, err)
 	made := s.managed(t, admin, "POST", "/v1/apikeys", `{"id": "`+org+`-scim", "org": "`+org+`", "scopes": ["scim"]}`).wantMembers(t, http.StatusCreated, nil)
 	key, _ := made["key"].(string)
 	return provider{s, bearer(key)}
@@ -500,6 +502,9 @@ func TestDeprovisionedMembersAreStoppedAtOnce(t *testing.T) {
 		var gone, stop atomic.Bool
 		var asked, allowed, late atomic.Int32
 		var clients sync.WaitGroup
+		if !s.allowed(t, id) {
+			t.Fatal("the member is not allowed before")
+		}
 		for range 8 {
 			clients.Go(func() {
 				for !stop.Load() {

@@ -85,8 +85,8 @@ func (a *API) organization(ctx context.Context, from records, id string) (*organ
 		return nil, err
 	}
 	n := notesOf(record)
-	shown := &organization{ID: pack(orgID, id), Name: record.Name, Display: n.Display, Metadata: map[string]string{}, IsActive: record.Status == directory.Active,
-		IsAuthRestrictedToDomain: n.Restricted, Policies: n.Policies, CreatedDate: n.CreatedAt, ModifiedDate: n.ModifiedAt}
+	shown := &organization{ID: pack(orgID, id), Name: record.Name, Display: n.Display, Metadata: map[string]string{},
+		IsActive: record.Status == directory.Active, IsAuthRestrictedToDomain: n.Restricted, Policies: n.Policies, CreatedDate: n.CreatedAt, ModifiedDate: n.ModifiedAt}
 	for name, value := range record.Metadata {
 		if text, ok := value.(string); ok {
 			shown.Metadata[name] = text

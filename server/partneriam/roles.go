@@ -44,7 +44,8 @@ func (r role) kind() (manage.Kind, []string) {
 }
 
 func (r role) show(record directory.Role, known permissionNotes) roleShown {
-	shown := roleShown{ID: r.id(), Name: r.name, Description: record.Description, Level: levelTenant, Permissions: []rolePermission{}, IsDefault: record.Default}
+	shown := roleShown{ID: r.id(), Name: r.name, Description: record.Description, Level: levelTenant, Permissions: []rolePermission{},
+		IsDefault: record.Default}
 	if r.org != "" {
 		shown.Level, shown.OrgID = levelOrg, pack(orgID, r.org)
 	}

@@ -153,9 +153,6 @@ func UserData(sent Resource) (manage.PersonData, error) {
 	if d.Email, err = emailIn(r); err != nil {
 		return d, err
 	}
-	if d.Email == "" && directory.ValidEmail(d.Username) {
-		d.Email = d.Username
-	}
 	for _, name := range []string{"id", "schemas", "meta", "groups", "password", "userName", "externalId", "active"} {
 		delete(r, name)
 	}
