@@ -2,7 +2,6 @@ package manage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,15 +41,25 @@ func (m *Manager) ProvisionGroup(ctx context.Context, q *Request, org string, d 
 		if err := c.newName(ctx, org, "", d.Name); err != nil {
 			return nil, err
 		}
-		if err := write(ctx, c, orgRoles(), []string{org, d.Name}, map[string]any{"permissions": []string{}}); err != nil {
+		after, ids := directory.Role{Permissions: []string{}}, []string{org, d.Name}
+		resource := orgRoles().resourceOf(ids, nil, &after)
+		if err := orgRoles().about(ctx, c, ids, nil, &after, resource.Properties); err != nil {
+			return nil, err
+		}
+		if _, err := c.permit(ctx, "orgs.roles.create", resource); err != nil {
+			return nil, err
+		}
+		if hidden, err := m.group(ctx, c, org, d.Name); err != nil {
+			return nil, err
+		} else if hidden != nil {
+			return nil, taken("The displayName")
+		}
+		if err := write(ctx, c, orgRoles(), ids, map[string]any{"permissions": after.Permissions}); err != nil {
 			return nil, err
 		}
 		g, err := m.group(ctx, c, org, d.Name)
 		if err != nil {
 			return nil, err
-		}
-		if g == nil {
-			return nil, ErrNotFound
 		}
 		d.Name = ""
 		if err := c.changeGroup(ctx, org, g, d); err != nil {
@@ -76,12 +85,11 @@ func (c *change) newName(ctx context.Context, org, id, name string) error {
 	if err != nil || other == nil {
 		return err
 	}
-	if _, err := c.permit(ctx, "orgs.roles.get", groupResource(org, name)); err == nil {
-		return taken("The displayName")
-	} else if refused := (*Refusal)(nil); !errors.As(err, &refused) && !errors.Is(err, ErrNotFound) {
-		return err
+	visible, err := c.permitted(ctx, "orgs.roles.get", groupResource(org, name))
+	if err == nil && visible {
+		err = taken("The displayName")
 	}
-	return nil
+	return err
 }
 
 // ChangeGroup makes of a group what edit makes of what is there now.

@@ -29,6 +29,7 @@ type Kind interface {
 	Writable() bool
 	// Removable says that records can be deleted.
 	Removable() bool
+	// Shape says what the documents have beside the members of the records.
 	Shape() Shape
 
 	get(ctx context.Context, m *Manager, r *memo.Reading, q *Request, ids []string) (*Answer, error)

@@ -220,7 +220,7 @@ func (c *change) personAnswer(ctx context.Context, org, id string, created bool)
 
 // ownsDomain says whether the email address is in a domain that the organization has verified.
 func (c *change) ownsDomain(ctx context.Context, org, email string) (bool, error) {
-	if directory.CheckEmail(email) != nil {
+	if !directory.ValidEmail(email) {
 		return false, nil
 	}
 	owner, found, err := c.tenant().VerifiedDomain(strings.ToLower(email[strings.LastIndexByte(email, '@')+1:])).Find(ctx, c)
@@ -295,8 +295,12 @@ func (c *change) free(ctx context.Context, username, id string) error {
 
 // provision writes what there is besides the records, and records the change if there is one.
 func (c *change) provision(ctx context.Context, collection, org, id string, before, after directory.Provisioned) error {
-	if alias, found, err := c.external(ctx, collection, org, after.ExternalID); err != nil || found && alias != id {
-		return errors.Join(err, taken("The externalId"))
+	owner, err := c.external(ctx, collection, org, after.ExternalID)
+	if err != nil {
+		return err
+	}
+	if owner != "" && owner != id {
+		return taken("The externalId")
 	}
 	same := before
 	same.ModifiedAt = after.ModifiedAt
@@ -315,12 +319,13 @@ func equalProvisioned(a, b directory.Provisioned) bool {
 		a.Made == b.Made && a.CreatedAt.Equal(b.CreatedAt) && a.ModifiedAt.Equal(b.ModifiedAt)
 }
 
-func (c *change) external(ctx context.Context, collection, org, value string) (string, bool, error) {
+// external is whose external id that is, empty for nobody's.
+func (c *change) external(ctx context.Context, collection, org, value string) (string, error) {
 	if value == "" {
-		return "", false, nil
+		return "", nil
 	}
-	alias, found, err := c.tenant().ProvisionedAs(collection, org, "external_id", value).Find(ctx, c)
-	return alias.ID, found, err
+	alias, _, err := c.tenant().ProvisionedAs(collection, org, "external_id", value).Find(ctx, c)
+	return alias.ID, err
 }
 
 // ChangePerson makes of a member what edit makes of what is there now.
@@ -440,11 +445,9 @@ func (m *Manager) RemovePerson(ctx context.Context, q *Request, org, id string) 
 		}
 		users := usersOf(org)
 		resource := users.resourceOf([]string{id}, &p.User, nil)
+		resource.Properties["provisioned"] = true
 		if whole {
-			resource.Properties["provisioned"] = true
-			_, err := c.permit(ctx, "users.delete", resource)
-			refused := (*Refusal)(nil)
-			if whole = err == nil; err != nil && !errors.As(err, &refused) && !errors.Is(err, ErrNotFound) {
+			if whole, err = c.permitted(ctx, "users.delete", resource); err != nil {
 				return nil, err
 			}
 		}
@@ -457,4 +460,13 @@ func (m *Manager) RemovePerson(ctx context.Context, q *Request, org, id string) 
 		}
 		return answer, c.done(ctx, "users.delete", resource, p.User, nil)
 	})
+}
+
+// permitted is permit where a refusal is no error.
+func (c *change) permitted(ctx context.Context, action string, resource Resource) (bool, error) {
+	_, err := c.permit(ctx, action, resource)
+	if refused := (*Refusal)(nil); errors.As(err, &refused) || errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }

@@ -110,6 +110,9 @@ func (m *Manager) candidates(ctx context.Context, r datastore.Reader, org string
 
 // holders yields all who have been given the role, also those whose membership is suspended.
 func (m *Manager) holders(ctx context.Context, r datastore.Reader, org, role string, do func(user string) error) error {
+	if !m.o.Tenant.OrgRole(org, role).Path.Valid() {
+		return nil // no role can have that id
+	}
 	if err := m.o.Tenant.Holders(ctx, r, org, role, "", do); err != nil {
 		return err
 	}

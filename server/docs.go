@@ -33,7 +33,6 @@ type (
 	docsOperation struct {
 		ID, Method, Path, Summary string
 		Words                     []string
-		Deprecated                bool
 		Parameters, Takes         []docsMember
 		Media                     string
 		Optional                  bool
@@ -125,7 +124,7 @@ func (d docs) operation(o operation) docsOperation {
 	if err != nil || described == nil {
 		return docsOperation{ID: o.id}
 	}
-	shown := docsOperation{ID: o.id, Method: o.method, Path: o.path, Summary: o.summary, Deprecated: o.deprecated, Curl: d.curl(o)}
+	shown := docsOperation{ID: o.id, Method: o.method, Path: o.path, Summary: o.summary, Curl: d.curl(o)}
 	if words := o.words(); words != "" {
 		shown.Words = strings.Split(strings.ReplaceAll(words, "`", ""), "\n\n")
 	}

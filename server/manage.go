@@ -23,6 +23,7 @@ const maxIdempotencyKey = 255
 // manageRoutes are those of the management API: all collections alike, and what more can be done to some records.
 func (h *handler) manageRoutes(base string) {
 	app := h.server.app
+	h.crossOriginBelow(base + "/v1/")
 	h.integrationRoutes(base)
 	h.secretRoutes(base)
 	h.deliveryRoutes(base)
@@ -78,6 +79,7 @@ func (h *handler) manages(do func(*managing) error) fiber.Handler {
 func (h *handler) managed(c *fiber.Ctx, scopes []string, do func(*managing) error) error {
 	return h.ask(c, acceptQuery, scopes, func(a *asking) error {
 		if c.Get(fiber.HeaderOrigin) != "" && isSecret(a.caller) {
+			c.Response().Header.Del(fiber.HeaderAccessControlAllowOrigin)
 			return &requestError{http.StatusForbidden, "secret_in_browser",
 				"the request comes from a page, where no secret stays one: call from a backend, or with an access token of the user"}
 		}

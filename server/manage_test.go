@@ -155,7 +155,19 @@ func TestSecretsInBrowsersAreRefused(t *testing.T) {
 		}
 	}
 	token := bearer(s.issue(t, h.client("manager"), publicURL))
-	s.managed(t, token, "GET", "/v1/orgs/acme", "", "Origin: https://app.example").wantMembers(t, http.StatusOK, map[string]any{"id": "acme"})
+	read := s.managed(t, token, "GET", "/v1/orgs/acme", "", "Origin: https://app.example")
+	if read.wantMembers(t, http.StatusOK, map[string]any{"id": "acme"}); read.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("a page cannot read %v", read)
+	}
+	if asked := s.send(t, "OPTIONS", "/v1/orgs/acme", "", "Origin: https://app.example", "Access-Control-Request-Method: PATCH"); asked.status != http.StatusNoContent ||
+		!strings.Contains(asked.header.Get("Access-Control-Allow-Methods"), "PATCH") || asked.header.Get("Access-Control-Allow-Credentials") != "" {
+		t.Errorf("a page may not ask: %v", asked)
+	}
+	for _, path := range []string{"/v2/manage/organizations", "/api/oem-api/integration", "/access/v1/evaluation"} {
+		if asked := s.send(t, "OPTIONS", path, "", "Origin: https://app.example", "Access-Control-Request-Method: POST"); asked.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("pages may ask at %s: %v", path, asked)
+		}
+	}
 }
 
 // A caller names the revision of its own write, wherever that was acknowledged.

@@ -390,7 +390,7 @@ func TestCrossOrigin(t *testing.T) {
 	const origin = "Origin: https://spa.example"
 	for path, open := range map[string]bool{"/oauth2/token": true, "/userinfo": true, "/.well-known/jwks.json": true, "/.well-known/openid-configuration": true,
 		"/t/staging/oauth2/token": true, "/oauth2/register": true,
-		"/authorize": false, "/login": false, "/consent": false, "/account": false, "/auth": false, evaluationPath: false, "/v1/keys": false, "/oauth2/introspect": false} {
+		"/authorize": false, "/login": false, "/consent": false, "/account": false, "/auth": false, evaluationPath: false, "/v2/manage/organizations": false, "/oauth2/introspect": false} {
 		a := s.send(t, "OPTIONS", path, "", origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: dpop")
 		if allowed := a.header.Get("Access-Control-Allow-Origin"); (allowed == "*" && a.status == http.StatusNoContent) != open || a.header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: %d %v", path, a.status, a.header)

@@ -31,7 +31,6 @@ type operation struct {
 	gives        map[int]content
 	example      example
 	rooted       bool
-	deprecated   bool
 }
 
 // content is what a body can be, by media type. A string names a component, a schema is one, and any other value stands for its type.
@@ -116,9 +115,6 @@ func (d *document) add(o operation) error {
 	described.WithID(o.id).WithSummary(o.summary)
 	if words := o.words(); words != "" {
 		described.WithDescription(words)
-	}
-	if o.deprecated {
-		described.WithDeprecated(true)
 	}
 	for _, names := range o.wire.schemes {
 		required := map[string][]string{}
@@ -226,7 +222,7 @@ func (d *document) responses(o operation) *openapi31.Responses {
 		}
 		all[strconv.Itoa(status)] = openapi31.ResponseOrReference{Response: &response}
 	}
-	for _, status := range slices.Concat(o.wire.statuses, d.bodyStatuses(o)) {
+	for _, status := range slices.Concat(o.wire.statuses, d.bodyStatuses(o), []int{http.StatusInternalServerError}) {
 		code := strconv.Itoa(status)
 		if _, known := all[code]; known {
 			continue
@@ -258,9 +254,15 @@ func (d *document) failure(w wire, status int) *openapi31.Response {
 		body[problemType] = schema{"$ref": componentSchemas + "Problem"}
 		d.schemas.of(problemOf())
 	case http.StatusUnauthorized:
-		maps.Copy(response.Headers, d.headerRefs([]string{fiber.HeaderWWWAuthenticate}))
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if w.media != fiber.MIMETextHTML {
+			maps.Copy(response.Headers, d.headerRefs([]string{fiber.HeaderWWWAuthenticate}))
+		}
+	case http.StatusForbidden: // with insufficient_scope
+		maps.Copy(response.Headers, d.headerRefs([]string{maybe + fiber.HeaderWWWAuthenticate}))
+	case http.StatusTooManyRequests:
 		maps.Copy(response.Headers, d.headerRefs([]string{fiber.HeaderRetryAfter}))
+	case http.StatusServiceUnavailable:
+		maps.Copy(response.Headers, d.headerRefs([]string{maybe + fiber.HeaderRetryAfter}))
 	}
 	response.Content = d.content(body, nil)
 	return response

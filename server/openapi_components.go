@@ -78,16 +78,20 @@ func exchanging() wire {
 
 func oem() wire {
 	w := writing()
-	w.header = append(w.header, fiber.HeaderWWWAuthenticate) // with insufficient_scope, too
+	w.header = append(w.header, maybe+fiber.HeaderWWWAuthenticate) // with insufficient_scope, too
 	w.name, w.media, w.failure, w.failed = "oem", fiber.MIMEApplicationJSON, named{"OEMError", members("error!", "error_description!", "status!:integer")}, nil
 	return w
+}
+
+func pageHeaders() []string {
+	return []string{fiber.HeaderContentSecurityPolicy, fiber.HeaderXFrameOptions, fiber.HeaderXContentTypeOptions, fiber.HeaderReferrerPolicy}
 }
 
 // browsing is the wire of pages.
 func browsing() wire {
 	return wire{name: "browsing", schemes: [][]string{{}, {"session"}}, media: fiber.MIMETextHTML, failure: schema{"type": "string"},
 		header:   append(limitHeaders(), fiber.HeaderSetCookie, fiber.HeaderContentSecurityPolicy, fiber.HeaderXFrameOptions, fiber.HeaderXContentTypeOptions, fiber.HeaderReferrerPolicy),
-		statuses: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable}}
+		statuses: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests, http.StatusServiceUnavailable}}
 }
 
 // problemOf is the body of an error (RFC 9457).
@@ -164,6 +168,8 @@ func (d *document) securitySchemes() {
 	add("queryKeySecret", key("apisecret", openapi31.SecuritySchemeAPIKeyInQuery), "Its secret."+inQuery)
 	add("queryClient", key("client_id", openapi31.SecuritySchemeAPIKeyInQuery), "A client."+inQuery)
 	add("queryClientSecret", key("client_secret", openapi31.SecuritySchemeAPIKeyInQuery), "Its secret."+inQuery)
+	add("partnerQueryClient", key("clientID", openapi31.SecuritySchemeAPIKeyInQuery), "A client, as partners know it."+inQuery)
+	add("partnerQueryClientSecret", key("clientSecret", openapi31.SecuritySchemeAPIKeyInQuery), "Its secret."+inQuery)
 	add("mutualTLS", openapi31.SecurityScheme{MutualTLS: &openapi31.MutualTLS{}}, "A client by its certificate (RFC 8705), where the server asks for certificates.")
 	add("session", key("the browser's session", openapi31.SecuritySchemeAPIKeyInCookie), "A person who has signed in.")
 	scopes := map[string]string{"decide": "Ask for decisions.", "manage": "Use the management API.", "register": "Register clients."}

@@ -12,7 +12,7 @@ func memberValues(record, name string) []any {
 	case "Domain.status":
 		return []any{"pending", "verified"}
 	case "Invitation.status":
-		return []any{"pending", "accepted", "revoked"}
+		return []any{"invited", "accepted", "revoked"}
 	case "Integration.kind":
 		return []any{"external", "delegated"}
 	case "Integration.suspended_by":

@@ -125,6 +125,9 @@ func (h *handler) documentOperations() []operation {
 	for i := range all {
 		o := &all[i]
 		o.method, o.wire = http.MethodGet, documents()
+		if strings.HasPrefix(o.path, "/docs") {
+			o.wire.header = append(o.wire.header, pageHeaders()...)
+		}
 		o.example.ready, o.example.anonymous = o.rooted || strings.HasPrefix(o.path, "/.well-known/"), true
 		if o.rooted {
 			o.path += strings.TrimPrefix(h.tenant.Issuer, h.origin)

@@ -3,7 +3,7 @@ package server
 import (
 	"maps"
 	"net/http"
-	"reflect"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -33,6 +33,7 @@ func partnerOperations() []operation {
 // partnerIAM is the wire of the partner IAM API.
 func partnerIAM() wire {
 	w := writing()
+	w.schemes = append(w.schemes, []string{"partnerQueryClient", "partnerQueryClientSecret"})
 	w.name, w.media, w.failure, w.failed = "partner", fiber.MIMEApplicationJSON, named{"PartnerError", members("ErrorCode!:integer", "Message!", "Description!")}, nil
 	return w
 }
@@ -57,7 +58,7 @@ func (i ignoring) schemaBy(s *schemas) schema {
 	i.body.prefix += "Body"
 	made := openAll(i.body.schemaBy(s))
 	for name, component := range s.named {
-		if len(name) > len(i.body.prefix) && name[:len(i.body.prefix)] == i.body.prefix {
+		if strings.HasPrefix(name, i.body.prefix) {
 			s.named[name] = openAll(component)
 		}
 	}
@@ -67,9 +68,6 @@ func (i ignoring) schemaBy(s *schemas) schema {
 func openAll(made schema) schema {
 	made = requiring(made)
 	delete(made, "additionalProperties")
-	if reflect.DeepEqual(made["type"], "object") && made["properties"] == nil {
-		made = maps.Clone(made)
-	}
 	return made
 }
 

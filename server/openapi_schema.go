@@ -133,8 +133,14 @@ func interceptMember(of reflect.Type, p jsonschema.InterceptPropParams) error {
 		return nil
 	}
 	_, options, _ := strings.Cut(p.Field.Tag.Get("json"), ",")
-	if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") && !slices.Contains(p.ParentSchema.Required, p.Name) {
-		p.ParentSchema.Required = append(p.ParentSchema.Required, p.Name)
+	if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+		if !slices.Contains(p.ParentSchema.Required, p.Name) {
+			p.ParentSchema.Required = append(p.ParentSchema.Required, p.Name)
+		}
+		if p.Field.Type.Kind() == reflect.Pointer && p.PropertySchema.Ref != nil {
+			p.PropertySchema.AnyOf = []jsonschema.SchemaOrBool{(&jsonschema.Schema{Ref: p.PropertySchema.Ref}).ToSchemaOrBool(), jsonschema.Null.ToSchemaOrBool()}
+			p.PropertySchema.Ref = nil
+		}
 	}
 	if words := memberWords(p.Name); words != "" {
 		p.PropertySchema.WithDescription(words)

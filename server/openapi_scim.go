@@ -37,7 +37,7 @@ func scimOperations() []operation {
 	for _, kind := range []string{"User", "Group"} {
 		shown, path := scimResource{kind, true}, "/"+kind+"s"
 		one := map[int]content{http.StatusOK: scimOf(shown)}
-		list := map[int]content{http.StatusOK: scimOf(scimList(shown))}
+		list := map[int]content{http.StatusOK: scimOf(scimPage{shown})}
 		sent := scimResource{kind, false}
 		add(http.MethodGet, path, "listSCIM"+kind+"s", "List the "+kind+"s of the organization", nil, list)
 		add(http.MethodPost, path, "createSCIM"+kind, "Create a "+kind, sent, map[int]content{http.StatusCreated: scimOf(shown)})
@@ -50,7 +50,7 @@ func scimOperations() []operation {
 	about := openMembers("schemas!*")
 	add(http.MethodGet, "/ServiceProviderConfig", "scimConfig", "What is supported", nil, map[int]content{http.StatusOK: scimOf(about)})
 	for _, what := range []string{"ResourceTypes", "Schemas"} {
-		add(http.MethodGet, "/"+what, "listSCIM"+what, "List the "+what, nil, map[int]content{http.StatusOK: scimOf(scimList(about))})
+		add(http.MethodGet, "/"+what, "listSCIM"+what, "List the "+what, nil, map[int]content{http.StatusOK: scimOf(scimPage{about})})
 		add(http.MethodGet, "/"+what+"/{id}", "getSCIM"+what, "Get one of the "+what, nil, map[int]content{http.StatusOK: scimOf(about)})
 	}
 	return append(all, scimUnsupported()...)
@@ -133,8 +133,7 @@ func scimAttributes(into schema, attributes []any) {
 	}
 }
 
-func scimList(resource any) any { return scimPage{resource} }
-
+// scimPage is a ListResponse.
 type scimPage struct{ resource any }
 
 func (p scimPage) schemaBy(s *schemas) schema {

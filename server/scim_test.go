@@ -236,6 +236,12 @@ func TestOktaProvisions(t *testing.T) {
 	if ids := memberIDs(t, p.do(t, "GET", "/Groups/sales", "")); ids != "dora" {
 		t.Errorf("members: %s", ids)
 	}
+	if ids := memberIDs(t, p.do(t, "GET", "/Groups/editor", "")); ids != "carol dora dave" { // of whom dave is suspended
+		t.Errorf("members: %s", ids)
+	}
+	if ids := memberIDs(t, p.do(t, "PUT", "/Groups/editor", `{`+groupOf+`,"displayName":"editor","members":[{"value":"carol"}]}`)); ids != "carol" {
+		t.Errorf("members: %s", ids)
+	}
 	// A role of the tenant is a group that is not the organization's to change.
 	if a := p.do(t, "PATCH", "/Groups/viewer", `{`+patchOp+`,"Operations":[{"op":"add","path":"members","value":[{"value":"`+id+`"}]}]}`); a.status != http.StatusNoContent || !s.allowed(t, id) {
 		t.Errorf("viewer: %v", a)
@@ -264,6 +270,7 @@ func TestSCIMErrors(t *testing.T) {
 	p := s.provider(t, "acme")
 	id := p.user(t, "maria@acme.example")
 	p.do(t, "PUT", "/Users/"+id, `{`+userSchema+`,"userName":"maria@acme.example","externalId":"x1"}`)
+	s.managed(t, holdersOf(t, "default").pair("tenant-admin"), "PUT", "/v1/orgs/acme/roles/managers", `{"permissions": ["orgs.members.*"]}`).wantMembers(t, http.StatusCreated, nil)
 	deep := strings.Repeat("(", 40) + `a eq 1` + strings.Repeat(")", 40)
 	long := `userName eq "` + strings.Repeat("a", 5000) + `"`
 	user := func(members string) string { return `{` + userSchema + `,` + members + `}` }
@@ -320,6 +327,8 @@ func TestSCIMErrors(t *testing.T) {
 		{"POST", "/Users/.search", `{}`, 400, "invalidSyntax"},
 		{"POST", "/Groups", `{` + groupOf + `,"displayName":"viewer"}`, 409, "uniqueness"},
 		{"POST", "/Groups", `{` + groupOf + `,"displayName":"admin"}`, 403, ""},
+		{"POST", "/Groups", `{` + groupOf + `,"displayName":"managers"}`, 409, "uniqueness"}, // which its own admins have defined
+		{"GET", "/Groups/managers", "", 404, ""},
 		{"POST", "/Groups", `{` + groupOf + `}`, 400, "invalidValue"},
 		{"POST", "/Groups", `{` + groupOf + `,"displayName":"v\u0456ewer"}`, 400, "invalidValue"}, // a Ukrainian і
 		{"POST", "/Groups", `{` + groupOf + `,"displayName":"sales","members":[{"value":"erin"}]}`, 400, "invalidValue"},
@@ -375,6 +384,18 @@ func TestSCIMVersions(t *testing.T) {
 	if hidden := p.do(t, "GET", "/Users/"+id+"?excludedAttributes=emails,meta,id", "").object(t); hidden["emails"] != nil || hidden["meta"] != nil || hidden["id"] != id {
 		t.Errorf("hidden: %v", hidden)
 	}
+	for _, value := range []string{"", "..", "a/b", strings.Repeat("x", 3000)} {
+		for _, attribute := range []string{"id", "userName", "externalId", "emails.value", "groups.value", "title"} {
+			if ids := p.found(t, "/Users", attribute+` eq "`+value+`"`); ids != "" {
+				t.Errorf("%s %q: %s", attribute, value, ids)
+			}
+		}
+		for _, attribute := range []string{"id", "displayName", "externalId", "members.value"} {
+			if ids := p.found(t, "/Groups", attribute+` eq "`+value+`"`); ids != "" {
+				t.Errorf("%s %q: %s", attribute, value, ids)
+			}
+		}
+	}
 	for path, want := range map[string]string{"/ServiceProviderConfig": `"patch":{"supported":true}`, "/ResourceTypes": `"totalResults":2`, "/ResourceTypes/User": `"endpoint":"/Users"`,
 		"/Schemas": `"totalResults":3`, "/Schemas/urn:ietf:params:scim:schemas:core:2.0:User": `"name":"userName"`} {
 		if a := p.do(t, "GET", path, ""); a.status != http.StatusOK || !strings.Contains(a.body, want) {
@@ -421,6 +442,8 @@ func TestSCIMKeepsToItsOrganization(t *testing.T) {
 	for id, record := range map[string]string{
 		"proved":   `{"username": "proved", "email": "proved@acme.example", "email_verified": true}`,
 		"claimed":  `{"username": "claimed@acme.example", "email": "claimed@acme.example"}`,
+		"twin-1":   `{"username": "twin-1", "email": "twin@acme.example", "email_verified": true}`,
+		"twin-2":   `{"username": "twin-2", "email": "twin@acme.example", "email_verified": true}`,
 		"stranger": `{"username": "stranger", "email": "stranger@globex.example", "email_verified": true}`,
 	} {
 		s.managed(t, admin, "PUT", "/v1/users/"+id, record).wantMembers(t, http.StatusCreated, nil)
@@ -428,6 +451,14 @@ func TestSCIMKeepsToItsOrganization(t *testing.T) {
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"proved@acme.example","emails":[{"value":"proved@acme.example"}]}`).
 		wantMembers(t, http.StatusCreated, map[string]any{"id": "proved", "userName": "proved@acme.example"})
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"claimed@acme.example"}`).wantSCIM(t, http.StatusConflict, "uniqueness")
+	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"twin@acme.example"}`).wantSCIM(t, http.StatusConflict, "uniqueness")
+	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"proved","emails":[{"value":"twin@acme.example"}]}`).wantSCIM(t, http.StatusConflict, "uniqueness")
+	// Its key does no more at the other routes.
+	for _, path := range []string{"/v1/users", "/v1/users/bob", "/v1/users/proved", "/v1/orgs/globex/members"} {
+		s.managed(t, acme.as, "GET", path, "").wantStatus(t, http.StatusNotFound, "not_found")
+	}
+	s.managed(t, acme.as, "PUT", "/v1/orgs/acme/roles/mine", `{"permissions": ["documents:read"]}`).wantStatus(t, http.StatusForbidden, "role_not_provisionable")
+	s.managed(t, acme.as, "PATCH", "/v1/orgs/acme/members/bob", `{"roles": ["admin"]}`).wantStatus(t, http.StatusForbidden, "not_held")
 	known := acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"stranger","emails":[{"value":"stranger@globex.example"}]}`)
 	unknown := acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"nobody","emails":[{"value":"nobody@globex.example"}]}`)
 	if known.body != unknown.body || known.status != http.StatusForbidden {
@@ -564,4 +595,19 @@ func TestSearchesAreBounded(t *testing.T) {
 		t.Error(a)
 	}
 	p.do(t, "PUT", "/Groups/viewer", `{`+groupOf+`,"displayName":"viewer"}`).wantSCIM(t, http.StatusBadRequest, "tooMany")
+	add := func(n int) answer {
+		var values []string
+		for i := range n {
+			values = append(values, fmt.Sprintf(`{"value":"h%04d"}`, i))
+		}
+		return p.do(t, "PATCH", "/Groups/editor", `{`+patchOp+`,"Operations":[{"op":"add","path":"members","value":[`+strings.Join(values, ",")+`]}]}`)
+	}
+	add(1001).wantSCIM(t, http.StatusBadRequest, "tooMany")
+	if a := add(1000); a.status != http.StatusNoContent {
+		t.Error(a)
+	}
+	if a := add(1000); a.status != http.StatusNoContent { // which changes nothing
+		t.Error(a)
+	}
+	p.do(t, "GET", "/Users?count=1&filter="+url.QueryEscape(`groups.value eq "editor"`), "").wantMembers(t, http.StatusOK, map[string]any{"totalResults": 1000})
 }

@@ -54,3 +54,34 @@ func TestPasswordOfAUserIsReset(t *testing.T) {
 	s.browser(t).get(s.mails.link(t, "ned@acme.example")).press("Set password", "new_password", password)
 	s.login(t, "ned", password)
 }
+
+// A key that a former member had made does not come alive when the person is made a member again.
+func TestKeysEndWithTheMembership(t *testing.T) {
+	s := start(t)
+	h := holdersOf(t, "default")
+	admin := h.pair("tenant-admin")
+	for _, leave := range []func(){
+		func() {
+			s.managed(t, admin, "DELETE", "/v1/orgs/acme/members/alice", "").wantMembers(t, http.StatusOK, nil)
+		},
+		func() {
+			s.send(t, "DELETE", "/scim/v2/Users/alice", "", bearer("acme-scim-key-9d2e")...)
+		},
+	} {
+		s.load(t, `
+api_keys:
+  - {id: acme-scim, org: acme, key: "acme-scim-key-9d2e", scopes: [scim]}
+`)
+		made := s.managed(t, admin, "POST", "/v1/apikeys", `{"org": "acme", "owner": "alice", "scopes": ["documents:read"]}`).wantMembers(t, http.StatusCreated, nil)
+		key := bearer(made["key"].(string))
+		asked := question(caller, "documents:read", "report")
+		if verdict := s.ask(t, key, evaluationPath, asked).verdict(); verdict == "unauthorized" {
+			t.Fatalf("the key is %s", verdict)
+		}
+		leave()
+		s.managed(t, admin, "PUT", "/v1/orgs/acme/members/alice", `{"roles": ["admin", "developer"]}`).wantMembers(t, http.StatusCreated, nil)
+		if verdict := s.ask(t, key, evaluationPath, asked).verdict(); verdict != "unauthorized" {
+			t.Errorf("the key is %s", verdict)
+		}
+	}
+}

@@ -331,7 +331,10 @@ func (a answer) String() string {
 	return strings.TrimSpace(http.StatusText(a.status)) + " " + a.body
 }
 
-var connections = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}, Timeout: 30 * time.Second,
+// traffic is held against the OpenAPI document.
+var traffic = newChecked(&http.Transport{MaxIdleConnsPerHost: 16})
+
+var connections = &http.Client{Transport: traffic, Timeout: 30 * time.Second,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // send makes a request with the header lines as they are given.

@@ -13,11 +13,16 @@ import (
 )
 
 // TestMain looks, once all tests have run, for every secret, code and token that any of them sent or was given in the complete
-// logs of all servers, which log at the most talkative level.
+// logs of all servers, which log at the most talkative level. It also tells what the OpenAPI document does not describe of all that
+// was asked and answered.
 func TestMain(m *testing.M) {
 	status := m.Run()
 	if leaks := seen.leaks(); len(leaks) > 0 {
 		fmt.Fprintln(os.Stderr, "secrets in the logs of the whole suite:\n"+strings.Join(leaks, "\n"))
+		status = 1
+	}
+	if problems := traffic.report(); len(problems) > 0 {
+		fmt.Fprintln(os.Stderr, "traffic of the whole suite that the OpenAPI document does not describe:\n"+strings.Join(problems, "\n"))
 		status = 1
 	}
 	os.Exit(status)

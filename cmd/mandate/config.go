@@ -67,6 +67,8 @@ type dnsConfig struct {
 type tenantConfig struct {
 	Policies  string `yaml:"policies,omitempty"`  // a folder; the embedded defaults when left out
 	Directory string `yaml:"directory,omitempty"` // imported at start when the tenant is empty
+	// RefuseQueryCredentials ends what is deprecated: credentials in the query of the administrative API.
+	RefuseQueryCredentials bool `yaml:"refuse_query_credentials,omitempty"`
 }
 
 type tokenConfig struct {

@@ -57,19 +57,12 @@ func (e *example) secret(kind directory.SecretKind, id string) string {
 	return ""
 }
 
-// writeVariables writes the credentials into a file that a shell reads, each under its id in capitals: DOCUMENTS_GATEWAY. The
-// secret of a pair and a password say so at their end.
+// writeVariables writes the credentials into a file that a shell reads, each under its id and kind: DOCUMENTS_GATEWAY_API_KEY.
 func (e *example) writeVariables(file, url, mails string) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "export %s='%s' MAILS='%s'\n", serverEnv, url, mails)
 	for _, m := range e.made {
-		name := strings.ToUpper(strings.ReplaceAll(m.ID, "-", "_"))
-		switch m.Kind {
-		case directory.KindAPISecret:
-			name += "_SECRET"
-		case directory.KindPassword:
-			name += "_PASSWORD"
-		}
+		name := strings.NewReplacer("-", "_", " ", "_").Replace(strings.ToUpper(m.ID + "_" + kindName(m.Kind)))
 		fmt.Fprintf(&text, "export %s='%s'\n", name, m.Secret.Expose())
 	}
 	if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
@@ -83,7 +76,7 @@ func (e *example) print(w io.Writer, url, policies, variables, mails string) {
 	say(w, "Mandate serves an example at %s with %s.\n\n", url, policies)
 	say(w, "  %-15s %s/docs\n  %-15s %s\n", "Documentation", url, "Mails land in", mails)
 	say(w, "  %-15s . %s\n\n", "Variables", variables)
-	say(w, "Its credentials, made for this run. The line above sets each as a variable, such as $DOCUMENTS_GATEWAY:\n")
+	say(w, "Its credentials, made for this run. The line above sets each as a variable, such as $DOCUMENTS_GATEWAY_API_KEY:\n")
 	for _, m := range e.made {
 		say(w, "  %-15s %-18s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose())
 	}

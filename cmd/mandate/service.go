@@ -116,7 +116,7 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		issuer := server.Issuer(c.PublicURL, id)
 		events := securityEvents(id)
 		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides, Master: s.master, Now: time.Now,
-			ClientCertificates: c.TLS.ClientCertificates, Metrics: []prometheus.Collector{events},
+			ClientCertificates: c.TLS.ClientCertificates, RefuseQueryCredentials: settings.RefuseQueryCredentials, Metrics: []prometheus.Collector{events},
 			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords, Store: s.store,
 				ClientCAs: clientCAs, Providers: providers, ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})}
 		if s.show == nil {

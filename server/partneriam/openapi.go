@@ -21,6 +21,7 @@ type (
 	organizationStatus struct{ IsDeleted, IsActive bool }
 	connectionStatus   struct{ IsActive bool }
 	roleDefault        struct{ IsDefault bool }
+	resentInvitation   struct{ Resent bool }
 )
 
 func descriptions() map[string]Description {
@@ -69,7 +70,7 @@ func descriptions() map[string]Description {
 		"PUT /invitations/{invitationId}":    {"updatePartnerInvitation", "Change an invitation", nil, updateInvitationBody{}, invitation{}},
 		"DELETE /invitations/{invitationId}": {"revokePartnerInvitation", "Revoke an invitation", nil, nil, invitation{}},
 
-		"POST /invitations/{invitationId}/resend":      {"resendPartnerInvitation", "Send an invitation again", nil, nil, invitation{}},
+		"POST /invitations/{invitationId}/resend":      {"resendPartnerInvitation", "Send an invitation again", nil, nil, resentInvitation{}},
 		"DELETE " + account + "/{orgId}":               {"leavePartnerOrganization", "Remove a user from an organization", nil, nil, deleted{}},
 		"PUT " + account + "/{orgId}/roles":            {"assignPartnerRoles", "Give a user roles in an organization", nil, userRolesBody{}, list[userRole]{}},
 		"GET " + org + "/domains/{domainId}":           {"getPartnerDomain", "Get a domain", nil, nil, domain{}},

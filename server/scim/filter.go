@@ -420,7 +420,7 @@ func (p *parser) attribute(depth int) (path, error) {
 func pathOf(text string) (path, bool) {
 	var p path
 	if len(text) > 4 && strings.EqualFold(text[:4], "urn:") {
-		schema, name, _ := cutSchema(text)
+		schema, name := cutSchema(text)
 		switch {
 		case strings.EqualFold(schema, UserSchema), strings.EqualFold(schema, GroupSchema):
 		case strings.EqualFold(schema, EnterpriseSchema):
@@ -436,14 +436,14 @@ func pathOf(text string) (path, bool) {
 }
 
 // cutSchema divides a path at the end of its schema, which may have colons and dots in it.
-func cutSchema(text string) (schema, name string, ok bool) {
+func cutSchema(text string) (schema, name string) {
 	for _, known := range []string{EnterpriseSchema, UserSchema, GroupSchema} {
 		if len(text) > len(known) && strings.EqualFold(text[:len(known)], known) && text[len(known)] == ':' {
-			return text[:len(known)], text[len(known)+1:], true
+			return text[:len(known)], text[len(known)+1:]
 		}
 	}
 	i := strings.LastIndexByte(text, ':')
-	return text[:i], text[i+1:], true
+	return text[:i], text[i+1:]
 }
 
 // isName says whether the text can name an attribute (RFC 7643 §2.1).

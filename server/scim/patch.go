@@ -8,11 +8,38 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Bounds of a patch: of its operations, and of the values that one of them adds to an attribute or takes from it.
+// Bounds of a patch, and of what a user is made of, so that comparing all with all costs little.
 const (
-	maxOperations = 1000
-	maxValues     = 1000
+	maxOperations     = 1000
+	maxUserOperations = 100
+	maxValues         = 100 // of an attribute
+	maxNames          = 100 // of an object
 )
+
+// narrow refuses a value that is made of too much.
+func narrow(value any) error {
+	var parts []any
+	switch value := value.(type) {
+	case map[string]any:
+		if len(value) > maxNames {
+			return wrong("tooMany", fmt.Sprintf("an object has more than %d attributes", maxNames))
+		}
+		for _, part := range value {
+			parts = append(parts, part)
+		}
+	case []any:
+		if len(value) > maxValues {
+			return wrong("tooMany", fmt.Sprintf("an attribute has more than %d values", maxValues))
+		}
+		parts = value
+	}
+	for _, part := range parts {
+		if err := narrow(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Operation is one of a patch (RFC 7644 §3.5.2).
 type Operation struct {
@@ -101,7 +128,13 @@ func readOnly(p path) bool {
 // Patch applies the operations to the resource. What a value without a path says of read-only attributes is passed over, as some
 // clients send the whole resource.
 func Patch(r Resource, operations []Operation) error {
+	if len(operations) > maxUserOperations {
+		return wrong("tooMany", fmt.Sprintf("a patch of a user has more than %d operations", maxUserOperations))
+	}
 	for _, o := range operations {
+		if err := narrow(o.value); err != nil {
+			return err
+		}
 		if o.path != nil {
 			if readOnly(*o.path) {
 				return wrong("mutability", "the attribute "+o.path.name+" is read-only")

@@ -124,6 +124,9 @@ func parse(body []byte, schema string) (Resource, error) {
 // UserData is what the resource says of a person. Attributes that are read-only, or secret, are passed over.
 func UserData(sent Resource) (manage.PersonData, error) {
 	var d manage.PersonData
+	if err := narrow(map[string]any(sent)); err != nil {
+		return d, err
+	}
 	r, err := normal(sent)
 	if err != nil {
 		return d, err
@@ -217,12 +220,11 @@ func normal(sent Resource) (Resource, error) {
 	for _, a := range append(userAttributes(), "id", "schemas", "meta", "groups", "password", "externalId", "members", EnterpriseSchema) {
 		names[strings.ToLower(a)] = a
 	}
-	made, err := cleaned(sent, names)
-	return made, err
+	return cleaned(sent, names)
 }
 
 func cleaned(sent map[string]any, names map[string]string) (map[string]any, error) {
-	made := map[string]any{}
+	made, seen := map[string]any{}, map[string]bool{}
 	for name, value := range sent {
 		if known, ok := names[strings.ToLower(name)]; ok {
 			name = known
@@ -234,10 +236,10 @@ func cleaned(sent map[string]any, names map[string]string) (map[string]any, erro
 		if value == nil {
 			continue
 		}
-		if _, twice := get(made, name); twice {
+		if seen[strings.ToLower(name)] {
 			return nil, wrong("invalidSyntax", "an attribute is there twice, with letters of another case")
 		}
-		made[name] = value
+		made[name], seen[strings.ToLower(name)] = value, true
 	}
 	return made, nil
 }
