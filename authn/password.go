@@ -148,7 +148,10 @@ func (a *Authenticator) SignIn(ctx context.Context, r *memo.Reading, username st
 	return p, p.complete()
 }
 
-// HashPassword makes the hash of a password that somebody has chosen, when it is its turn.
+// HashPassword makes the hash of a password that somebody has chosen, when it is its turn and the password is good enough.
 func (a *Authenticator) HashPassword(ctx context.Context, password directory.Secret) (string, error) {
+	if err := directory.CheckPassword(password); err != nil {
+		return "", fmt.Errorf("set a password that %w", err)
+	}
 	return a.passwords.hash(ctx, password)
 }

@@ -143,38 +143,22 @@ func (a *Authenticator) Resets(ctx context.Context, r datastore.Reader, secret d
 	return reset.User, user, nil
 }
 
-// FinishReset sets the password of the user whom the secret was mailed to, once. The sessions of the user end, and the address has
-// proved to be the user's.
-func (a *Authenticator) FinishReset(ctx context.Context, r datastore.Reader, secret, password directory.Secret) error {
-	if _, _, err := a.Resets(ctx, r, secret); err != nil {
-		return err // before it costs a hash
+// FinishReset sets the password, by its hash, of the user whom the secret was mailed to, once, and returns the user as before and
+// after. The sessions of the user end, and the address has proved to be the user's.
+func (a *Authenticator) FinishReset(ctx context.Context, tx datastore.Tx, secret directory.Secret, hash string) (id string, before, after directory.User, err error) {
+	if id, before, err = a.Resets(ctx, tx, secret); err != nil {
+		return id, before, after, err
 	}
-	if err := directory.CheckPassword(password); err != nil {
-		return fmt.Errorf("set a password that %w", err)
+	after = before
+	after.EmailVerified = true
+	if err := a.tenant.PutUser(ctx, tx, id, after); err != nil {
+		return id, before, after, err
 	}
-	hash, err := a.passwords.hash(ctx, password)
-	if err != nil {
-		return err
+	if err := tx.Delete(a.tenant.PasswordReset(a.master.Hash(secret)).Path); err != nil {
+		return id, before, after, fmt.Errorf("end the reset of a password: %w", err)
 	}
-	_, err = a.store.Update(ctx, func(tx datastore.Tx) error {
-		id, user, err := a.Resets(ctx, tx, secret)
-		if err != nil {
-			return err
-		}
-		user.EmailVerified = true
-		if err := a.tenant.PutUser(ctx, tx, id, user); err != nil {
-			return err
-		}
-		if err := tx.Delete(a.tenant.PasswordReset(a.master.Hash(secret)).Path); err != nil {
-			return err
-		}
-		if _, err := a.tenant.EndSessions(ctx, tx, id); err != nil {
-			return err
-		}
-		return a.tenant.PutPassword(ctx, tx, id, hash)
-	})
-	if err != nil && !errors.Is(err, ErrReset) {
-		return fmt.Errorf("reset a password: %w", err)
+	if _, err := a.tenant.EndSessions(ctx, tx, id); err != nil {
+		return id, before, after, err
 	}
-	return err
+	return id, before, after, a.tenant.PutPassword(ctx, tx, id, hash)
 }

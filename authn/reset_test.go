@@ -61,7 +61,18 @@ func (w *world) finishReset(secret directory.Secret, password string) error {
 		w.t.Fatal(err)
 	}
 	defer view.Close()
-	return w.a.FinishReset(w.t.Context(), view, secret, directory.NewSecret(password))
+	if _, _, err := w.a.Resets(w.t.Context(), view, secret); err != nil {
+		return err
+	}
+	hash, err := w.a.HashPassword(w.t.Context(), directory.NewSecret(password))
+	if err != nil {
+		return err
+	}
+	_, err = w.store.Update(w.t.Context(), func(tx datastore.Tx) error {
+		_, _, _, err := w.a.FinishReset(w.t.Context(), tx, secret, hash)
+		return err
+	})
+	return err
 }
 
 func (w *world) signIn(name, password string) (*Principal, error) {

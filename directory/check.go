@@ -17,7 +17,10 @@ import (
 const (
 	maxIDBytes   = 255
 	maxTextBytes = 1024
-	maxListItems = 10_000
+	maxListItems = 1000
+
+	maxMemberRoles   = 100
+	maxMetadataBytes = 16 << 10 // of an organization, as JSON
 )
 
 // checker collects what is wrong with a file, given the records that the store has already.
@@ -79,7 +82,11 @@ func (c *checker) index() {
 			c.report(field, "%q is there twice", id)
 		}
 		c.ids[collection][id] = true
-		c.neverDeleted(collection, id, field)
+		record := c.at(collection, id)
+		if collection == "orgs" {
+			record = c.tenant.Org(id).Path
+		}
+		c.neverDeleted(collection, id, record, id, field)
 	}
 	for id := range c.file.Roles {
 		add("roles", id, "roles."+id)
@@ -106,18 +113,11 @@ func (c *checker) index() {
 	}
 }
 
-// neverDeleted refuses to give the id of a deleted record to a new one.
-func (c *checker) neverDeleted(collection, id, field string) {
+// neverDeleted refuses to give the id of a deleted record to a new one. The field has it as shown.
+func (c *checker) neverDeleted(collection, id string, record datastore.Path, shown, field string) {
 	deleted, err := c.tenant.Deleted(c.ctx, c.store, collection, id)
-	if !c.keep(err) || !deleted {
-		return
-	}
-	record := c.at(collection, id)
-	if collection == "orgs" {
-		record = c.tenant.Org(id).Path
-	}
-	if !c.stored(record) {
-		c.report(field, "%q was deleted: choose another id", id)
+	if c.keep(err) && deleted && !c.stored(record) {
+		c.report(field, "%q was deleted: choose another id", shown)
 	}
 }
 
@@ -194,7 +194,7 @@ func (c *checker) known(collection, id, field string) {
 		p = c.tenant.Org(id).Path
 	}
 	if !c.stored(p) {
-		c.report(field, "there is no %s %q, neither in this file nor in the store", strings.TrimSuffix(collection, "s"), id)
+		c.report(field, "there is no %s %q", strings.TrimSuffix(collection, "s"), id)
 	}
 }
 
@@ -208,7 +208,7 @@ func (c *checker) roleKnown(org, role, field string) {
 		}
 	}
 	if !c.stored(c.tenant.OrgRole(org, role).Path) {
-		c.report(field, "there is no role %q, neither of the tenant nor of the organization %q: define it under roles", role, org)
+		c.report(field, "there is no role %q, neither of the tenant nor of the organization %q", role, org)
 	}
 }
 

@@ -224,8 +224,12 @@ func (c *checker) federated(field string, client *ClientEntry, pairs map[[2]stri
 		if !taken {
 			former = c.holder(c.tenant.Federated(rule.Issuer, rule.Subject))
 		}
-		if former != "" && former != client.ID {
+		switch {
+		case former == "" || former == client.ID:
+		case taken:
 			c.report(here+".subject", "%q of this issuer already stands for client %q", rule.Subject, former)
+		default: // whose it is, is nobody's business
+			c.report(here+".subject", "%q of this issuer already stands for a client of the tenant", rule.Subject)
 		}
 		pairs[pair] = client.ID
 	}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 )
 
 func (c *checker) roles(field string, roles map[string]RoleEntry) {
@@ -38,6 +40,7 @@ func (c *checker) checkOrgs() {
 		if org.Within && !c.stored(c.tenant.Org(org.ID).Path) {
 			c.report(here+".id", "there is no org %q", org.ID)
 		}
+		c.metadata(here+".metadata", org.Metadata)
 		c.known("orgs", org.Parent, here+".parent")
 		if org.Parent == org.ID && org.ID != "" {
 			c.report(here+".parent", "is the organization itself")
@@ -58,6 +61,10 @@ func (c *checker) checkOrgs() {
 			members[m.User] = true
 			c.known("users", m.User, field)
 			c.status(at(here+".members", j, "status"), m.Status, Active, Suspended)
+			if len(m.Roles) > maxMemberRoles {
+				c.report(at(here+".members", j, "roles"), "has more than %d entries", maxMemberRoles)
+				continue
+			}
 			for k, role := range m.Roles {
 				c.roleKnown(org.ID, role, item(at(here+".members", j, "roles"), k))
 			}
@@ -69,6 +76,17 @@ func (c *checker) checkOrgs() {
 		for j := range org.Connections {
 			c.connection(item(here+".connections", j), org.ID, &org.Connections[j], connections, pairs)
 		}
+	}
+}
+
+// metadata is bounded, for every decision about the organization has it.
+func (c *checker) metadata(field string, metadata map[string]any) {
+	text, err := json.Marshal(metadata)
+	switch {
+	case err != nil:
+		c.report(field, "is no JSON")
+	case len(text) > maxMetadataBytes:
+		c.report(field, "is longer than %d bytes as JSON", maxMetadataBytes)
 	}
 }
 
@@ -109,6 +127,7 @@ func (c *checker) connection(field, org string, connection *ConnectionEntry, ids
 		c.report(field+".id", "%q is there twice", connection.ID)
 	}
 	ids[connection.ID] = true
+	c.neverDeleted("connections", deletedConnection(org, connection.ID), c.tenant.Connection(org, connection.ID).Path, connection.ID, field+".id")
 	c.issuer(field+".issuer", connection.Issuer)
 	c.status(field+".status", connection.Status, Active, Disabled)
 	c.connectionDomain(field+".domain", org, connection)
@@ -224,7 +243,6 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 		c.oneOf(here+".kind", key.Kind, BearerKey, PairKey)
 		c.status(here+".status", key.Status, Active, Revoked)
 		c.known("orgs", key.Org, here+".org")
-		c.known("users", key.Owner, here+".owner")
 		if key.Owner != "" && key.Org == "" {
 			c.report(here+".owner", "needs an org: an owner holds a key for one organization")
 		} else if key.Owner != "" {
@@ -269,7 +287,9 @@ func (c *checker) checkKeysAndVendors(master *MasterKey) {
 		pairs[pair] = true
 		c.status(here+".status", integration.Status, Active, Suspended)
 		c.scopes(here+".scopes", integration.Scopes)
-		c.known("users", integration.EnabledBy, here+".enabled_by")
+		if integration.Kind != DelegatedIntegration { // for a delegated one, the user must be a member
+			c.known("users", integration.EnabledBy, here+".enabled_by")
+		}
 		c.oneOf(here+".suspended_by", integration.SuspendedBy, SideOrg, SideVendor, SideTenant)
 		c.secret(here+".partner_token", integration.PartnerToken, integration.PartnerTokenHash, master)
 		c.integrationKind(here, integration)

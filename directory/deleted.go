@@ -24,7 +24,7 @@ func (t Tenant) deletion(collection, id string) Place[Deletion] {
 }
 
 // Deleted says whether the id was that of a record of the collection, or of one with which it shares its ids, that was deleted.
-// Those of organizations, users, clients, API keys and vendors are kept.
+// Those of organizations, users, clients, API keys, vendors and connections are kept.
 func (t Tenant) Deleted(ctx context.Context, r datastore.Reader, collection, id string) (bool, error) {
 	_, found, err := t.deletion(collection, id).Find(ctx, r)
 	return found, err
@@ -197,7 +197,11 @@ func (t Tenant) DeleteDomain(ctx context.Context, tx datastore.Tx, org, domain s
 	return remove(tx, t.Domain(org, domain).Path)
 }
 
-// DeleteConnection deletes a connection of an organization.
+// deletedConnection is what the ids of a connection's users begin with, which stands for it once it is deleted.
+func deletedConnection(org, id string) string { return org + "|" + id }
+
+// DeleteConnection deletes a connection of an organization. Its id is not given again there: another provider would speak for its
+// users.
 func (t Tenant) DeleteConnection(ctx context.Context, tx datastore.Tx, org, id string) error {
 	connection, found, err := t.Connection(org, id).Find(ctx, tx)
 	if err != nil || !found {
@@ -213,7 +217,10 @@ func (t Tenant) DeleteConnection(ctx context.Context, tx datastore.Tx, org, id s
 			return err
 		}
 	}
-	return remove(tx, t.Connection(org, id).Path, t.ConnectionSecret(org, id).Path)
+	if err := remove(tx, t.Connection(org, id).Path, t.ConnectionSecret(org, id).Path); err != nil {
+		return err
+	}
+	return t.deletion("connections", deletedConnection(org, id)).Put(ctx, tx, Deletion{Collection: "connections"})
 }
 
 // DeleteAPI deletes an API.
@@ -321,6 +328,11 @@ func (t Tenant) sweepOrg(ctx context.Context, tx datastore.Tx) (removed int, mor
 		func() error {
 			return links(ctx, tx, datastore.TenantID(t).Path(PrivateRoot, "leftmembers", org), "", func(user string) error {
 				return note(func() error { return remove(tx, t.left(org, user).Path) })
+			})
+		},
+		func() error {
+			return links(ctx, tx, datastore.TenantID(t).Path(PrivateRoot, "endedintegrations", org), "", func(vendor string) error {
+				return note(func() error { return remove(tx, t.IntegrationEnding(org, vendor).Path) })
 			})
 		},
 	} {

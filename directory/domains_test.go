@@ -131,6 +131,33 @@ func TestLeavingIsRemembered(t *testing.T) {
 	}
 }
 
+// TestEndingIsForgotten with the next integration, and with the organization.
+func TestEndingIsForgotten(t *testing.T) {
+	f := newFixture(t, 1)
+	f.mustLoad(t, "vendors: [{id: syncly}, {id: scanly}]\norgs: [{id: acme}]")
+	f.commit(t, func(ctx context.Context, tx datastore.Tx) error {
+		for _, vendor := range []string{"syncly", "scanly"} {
+			if err := tenant.IntegrationEnding("acme", vendor).Put(ctx, tx, directory.Ending{By: directory.SideOrg}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	f.commit(t, func(ctx context.Context, tx datastore.Tx) error {
+		return tenant.PutIntegration(ctx, tx, "acme", "syncly", directory.Integration{ID: "i", Kind: directory.ExternalIntegration, Status: directory.Active})
+	})
+	if all := f.private(t, "endedintegrations"); len(all) != 1 {
+		t.Errorf("of the one that was not made anew: %v", all)
+	}
+	f.commit(t, func(ctx context.Context, tx datastore.Tx) error { return tenant.DeleteOrg(ctx, tx, "acme") })
+	if _, err := tenant.Sweep(t.Context(), f.Store, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if all := f.private(t, "endedintegrations"); len(all) > 0 {
+		t.Errorf("left are %v", all)
+	}
+}
+
 // TestDomainsComeBack: all that is known of domains and of their connections is in an export.
 func TestDomainsComeBack(t *testing.T) {
 	const text = `

@@ -60,6 +60,17 @@ func (t Tenant) InvitationID(id string) Place[InvitationRef] {
 	return place[InvitationRef](t, PrivateRoot, "invitations", id)
 }
 
+// InvitationMails counts what an organization has mailed in the hour that ends then.
+type InvitationMails struct {
+	Count     int       `json:"count"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// InvitationMails are those of an organization.
+func (t Tenant) InvitationMails(org string) Place[InvitationMails] {
+	return place[InvitationMails](t, PrivateRoot, "invitationmails", org)
+}
+
 // InvitationByToken leads to the invitation that the token of a link accepts.
 func (t Tenant) InvitationByToken(h Hash) Place[InvitationRef] {
 	return place[InvitationRef](t, PrivateRoot, "invitationtokens", string(h))
@@ -69,13 +80,41 @@ func (t Tenant) invitationToken(org, id string) Place[invitationToken] {
 	return place[invitationToken](t, PrivateRoot, "invitationsecrets", org, id)
 }
 
-// PutInvitation writes an invitation, and makes it found by its id and its address.
+// OpenInvitation is one that somebody has made and nobody has accepted, for as long as it is good.
+type OpenInvitation struct {
+	Org       string    `json:"org"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+func (t Tenant) openInvitations(user string) datastore.Path {
+	return t.owned("invitations", byUser, user)
+}
+
+// OpenInvitationsBy yields those that a user has made, of all organizations, in the order of their ids. Those that have expired
+// may be among them for a minute.
+func (t Tenant) OpenInvitationsBy(ctx context.Context, r datastore.Reader, user string, do func(id string, i OpenInvitation) error) error {
+	return each(ctx, r, t.openInvitations(user), func(segments []string, i OpenInvitation) error { return do(segments[len(segments)-1], i) })
+}
+
+// PutInvitation writes an invitation, and makes it found by its id and its address, and by who invites while it is open.
 func (t Tenant) PutInvitation(ctx context.Context, tx datastore.Tx, org, id string, i Invitation) error {
 	if err := t.InvitationOf(org, i.Email).Put(ctx, tx, Alias{ID: id}); err != nil {
 		return err
 	}
 	if err := t.InvitationID(id).Put(ctx, tx, InvitationRef{org, id}); err != nil {
 		return err
+	}
+	if i.InvitedBy != "" {
+		open := Place[OpenInvitation]{t.openInvitations(i.InvitedBy).Join(id)}
+		var err error
+		if i.Status == Invited {
+			err = PutExpiring(ctx, tx, open, OpenInvitation{org, i.ExpiresAt}, i.ExpiresAt)
+		} else {
+			err = remove(tx, open.Path)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return t.Invitation(org, id).Put(ctx, tx, i)
 }
@@ -119,5 +158,9 @@ func (t Tenant) DeleteInvitation(ctx context.Context, tx datastore.Tx, org, id s
 	if err := t.EndInvitationToken(ctx, tx, org, id); err != nil {
 		return err
 	}
-	return remove(tx, t.InvitationOf(org, invitation.Email).Path, t.InvitationID(id).Path, t.Invitation(org, id).Path)
+	paths := []datastore.Path{t.InvitationOf(org, invitation.Email).Path, t.InvitationID(id).Path, t.Invitation(org, id).Path}
+	if invitation.InvitedBy != "" {
+		paths = append(paths, t.openInvitations(invitation.InvitedBy).Join(id))
+	}
+	return remove(tx, paths...)
 }

@@ -2,6 +2,9 @@ package directory
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -52,6 +55,7 @@ const (
 	byActing = "acting" // an organization in which a client may act beside its home
 	byUser   = "user"
 	byVendor = "vendor"
+	byTarget = "target" // where a client of a first party has people sent
 )
 
 // owned is below what the links to the records of a collection lie that the owner has.
@@ -75,7 +79,18 @@ func (t Tenant) clientLinks(id string, c Client) []datastore.Path {
 	for _, org := range c.Orgs {
 		paths = append(paths, t.link("clients", byActing, org, id)...)
 	}
+	if c.Party == "first" {
+		for _, uri := range c.RedirectURIs {
+			paths = append(paths, t.link("clients", byTarget, target(c.Org, uri), id)...)
+		}
+	}
 	return paths
+}
+
+// target is the key of a redirect URI of the organization's clients, or of those that have none: an URI may be too long for a path.
+func target(org, uri string) string {
+	sum := sha256.Sum256([]byte(org + " " + uri))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 func (t Tenant) memberLinks(org, user string, m Member) []datastore.Path {
@@ -142,6 +157,12 @@ func (t Tenant) ClientsOfVendor(ctx context.Context, r datastore.Reader, vendor,
 	return linked(ctx, r, t.owned("clients", byVendor, vendor), after, t.Client, do)
 }
 
+// ClientsWithTarget yields the clients of a first party that have the redirect URI, among those whose home the organization is or,
+// when it is empty, that have none.
+func (t Tenant) ClientsWithTarget(ctx context.Context, r datastore.Reader, org, uri string, do func(id string, c Client) error) error {
+	return linked(ctx, r, t.owned("clients", byTarget, target(org, uri)), "", t.Client, do)
+}
+
 // IntegrationRef names an integration.
 type IntegrationRef struct {
 	Org    string `json:"org"`
@@ -151,6 +172,16 @@ type IntegrationRef struct {
 // IntegrationID leads to the integration with that id.
 func (t Tenant) IntegrationID(id string) Place[IntegrationRef] {
 	return place[IntegrationRef](t, PrivateRoot, "integrationids", id)
+}
+
+// Ending stays of an integration that one side, or the tenant, has ended, until there is another one.
+type Ending struct {
+	By string `json:"by"`
+}
+
+// IntegrationEnding is that of the last integration of a vendor with an organization.
+func (t Tenant) IntegrationEnding(org, vendor string) Place[Ending] {
+	return place[Ending](t, PrivateRoot, "endedintegrations", org, vendor)
 }
 
 // PutIntegration writes an integration, and makes it found by its id and its vendor.
@@ -173,6 +204,15 @@ func (t Tenant) PutIntegration(ctx context.Context, tx datastore.Tx, org, vendor
 	}
 	if err := relink(ctx, tx, t.integrationLinks(org, vendor, former), t.integrationLinks(org, vendor, i)); err != nil {
 		return err
+	}
+	_, ended, err := t.IntegrationEnding(org, vendor).Find(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if ended {
+		if err := remove(tx, t.IntegrationEnding(org, vendor).Path); err != nil {
+			return err
+		}
 	}
 	return t.Integration(org, vendor).Put(ctx, tx, i)
 }
@@ -228,13 +268,32 @@ func (t Tenant) SuspendedHolders(ctx context.Context, r datastore.Reader, org, r
 	return links(ctx, r, t.holders(Suspended, org, role), after, do)
 }
 
-// SoleHolder says whether the user holds the role in the organization by an active membership, and nobody else does.
-func (t Tenant) SoleHolder(ctx context.Context, r datastore.Reader, org, role, user string) (sole bool, err error) {
-	err = t.Holders(ctx, r, org, role, "", func(holder string) error {
-		if sole = holder == user; !sole {
+// maxHoldersSeen bounds how many holders of a role SoleHolder looks at.
+const maxHoldersSeen = 1000
+
+// SoleHolder says whether the user holds the role in the organization by an active membership, and no other active user does. When
+// there are too many to look at, somebody else does.
+func (t Tenant) SoleHolder(ctx context.Context, r datastore.Reader, org, role, user string) (bool, error) {
+	if _, err := r.Stat(ctx, t.holders(Active, org, role).Join(user)); err != nil {
+		if errors.Is(err, datastore.ErrNotFound) {
+			return false, nil
+		}
+		return false, fmt.Errorf("look for the holders of a role: %w", err)
+	}
+	others, seen := false, 0
+	err := t.Holders(ctx, r, org, role, "", func(holder string) error {
+		if seen++; seen > maxHoldersSeen {
+			others = true
 			return ErrEnough
 		}
-		return nil
+		if holder == user {
+			return nil
+		}
+		record, _, err := t.User(holder).Find(ctx, r)
+		if others = record.Status == Active; err == nil && others {
+			err = ErrEnough
+		}
+		return err
 	})
-	return sole, err
+	return !others, err
 }

@@ -107,7 +107,7 @@ func TestHoldersOfARole(t *testing.T) {
 	f := newFixture(t, 1)
 	f.mustLoad(t, `
 roles: {admin: {permissions: []}, viewer: {permissions: []}}
-users: [{id: alice}, {id: bob}, {id: carol}]
+users: [{id: alice}, {id: bob}, {id: carol}, {id: walt, status: disabled}]
 orgs: [{id: acme}, {id: globex}]`)
 	put := func(org, user string, status directory.Status, roles ...string) func(context.Context, datastore.Tx) error {
 		return func(ctx context.Context, tx datastore.Tx) error {
@@ -126,10 +126,11 @@ orgs: [{id: acme}, {id: globex}]`)
 		{"a suspended one", put("acme", "bob", directory.Suspended, "admin"), "alice", true},
 		{"one with another role", put("acme", "carol", directory.Active, "viewer"), "alice", true},
 		{"a second", put("acme", "bob", directory.Active, "admin"), "alice bob", false},
-		{"who loses the role", put("acme", "bob", directory.Active, "viewer"), "alice", true},
-		{"the first is suspended", put("acme", "alice", directory.Suspended, "admin"), "", false},
-		{"and active again", put("acme", "alice", directory.Active, "admin"), "alice", true},
-		{"and removed", func(ctx context.Context, tx datastore.Tx) error { return tenant.DeleteMember(ctx, tx, "acme", "alice") }, "", false},
+		{"beside one who is disabled", put("acme", "walt", directory.Active, "admin"), "alice bob walt", false},
+		{"who loses the role", put("acme", "bob", directory.Active, "viewer"), "alice walt", true},
+		{"the first is suspended", put("acme", "alice", directory.Suspended, "admin"), "walt", false},
+		{"and active again", put("acme", "alice", directory.Active, "admin"), "alice walt", true},
+		{"and removed", func(ctx context.Context, tx datastore.Tx) error { return tenant.DeleteMember(ctx, tx, "acme", "alice") }, "walt", false},
 	} {
 		f.commit(t, step.change)
 		var admins []string
@@ -139,6 +140,28 @@ orgs: [{id: acme}, {id: globex}]`)
 		}
 		if sole, err := tenant.SoleHolder(t.Context(), f.view(t), "acme", "admin", "alice"); err != nil || sole != step.sole {
 			t.Errorf("%s: alice is the only holder: %v (%v)", step.name, sole, err)
+		}
+	}
+}
+
+// Of more holders than are looked at, one is taken to be active.
+func TestLookForAnotherHolderIsBounded(t *testing.T) {
+	f := newFixture(t, 1)
+	f.mustLoad(t, "roles: {admin: {permissions: []}}\nusers: [{id: alice}]\norgs: [{id: acme}]")
+	for _, step := range []struct {
+		others int
+		sole   bool
+	}{{999, true}, {1001, false}} {
+		f.commit(t, func(ctx context.Context, tx datastore.Tx) error {
+			for i := range step.others {
+				if err := tenant.PutMember(ctx, tx, "acme", fmt.Sprintf("gone-%04d", i), directory.Member{Roles: []string{"admin"}, Status: directory.Active}); err != nil {
+					return err
+				}
+			}
+			return tenant.PutMember(ctx, tx, "acme", "zoe", directory.Member{Roles: []string{"admin"}, Status: directory.Active})
+		})
+		if sole, err := tenant.SoleHolder(t.Context(), f.view(t), "acme", "admin", "zoe"); err != nil || sole != step.sole {
+			t.Errorf("beside %d users who are gone: %v (%v)", step.others, sole, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"mandate/datastore/memo"
 	"mandate/directory"
 )
 
@@ -115,20 +116,30 @@ func (k *kind[T]) takeSecrets(members map[string]jsontext.Value, secrets *given)
 	return nil
 }
 
-// hashed is the body with the hash of a password in its place: hashing takes too long for a transaction.
-func (m *Manager) hashed(ctx context.Context, k Kind, body jsontext.Value) (jsontext.Value, error) {
+// hashed is the body with the hash of a password in its place: hashing takes too long for a transaction, and is done only for who
+// may write the rest now. The transaction asks again.
+func (m *Manager) hashed(ctx context.Context, q *Request, k Kind, ids []string, w Write) (jsontext.Value, error) {
 	var members map[string]jsontext.Value
 	if k.Name() != "users" {
-		return body, nil
+		return w.Body, nil
 	}
-	if err := json.Unmarshal(body, &members); err != nil {
+	if err := json.Unmarshal(w.Body, &members); err != nil {
 		return nil, invalid("", "the body must be a JSON object")
 	}
-	if members["password"] == nil {
-		return body, nil
+	sent := members["password"]
+	if sent == nil {
+		return w.Body, nil
+	}
+	delete(members, "password")
+	body, err := json.Marshal(members, json.Deterministic(true))
+	if err != nil {
+		return nil, fmt.Errorf("encode a user: %w", err)
+	}
+	if err := m.askFirst(ctx, q, k, ids, Write{Body: body, Merge: w.Merge, id: w.id}); err != nil {
+		return nil, err
 	}
 	var password string
-	if err := json.Unmarshal(members["password"], &password); err != nil {
+	if err := json.Unmarshal(sent, &password); err != nil {
 		return nil, invalid("password", "is not a string")
 	}
 	if err := directory.CheckPassword(directory.NewSecret(password)); err != nil {
@@ -141,7 +152,6 @@ func (m *Manager) hashed(ctx context.Context, k Kind, body jsontext.Value) (json
 	if err != nil {
 		return nil, err
 	}
-	delete(members, "password")
 	if members["password_hash"], err = json.Marshal(hash); err != nil {
 		return nil, fmt.Errorf("encode a password hash: %w", err)
 	}
@@ -149,4 +159,14 @@ func (m *Manager) hashed(ctx context.Context, k Kind, body jsontext.Value) (json
 		return nil, fmt.Errorf("encode a user: %w", err)
 	}
 	return body, nil
+}
+
+// askFirst asks the policy about a write outside of its transaction.
+func (m *Manager) askFirst(ctx context.Context, q *Request, k Kind, ids []string, w Write) error {
+	view, err := m.o.Store.View(ctx)
+	if err != nil {
+		return fmt.Errorf("ask about a write: %w", err)
+	}
+	defer view.Close()
+	return k.ask(ctx, &change{m: m, q: q, reading: memo.Over(view), at: m.o.Now(), asked: &question{}}, ids, w)
 }

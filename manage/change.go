@@ -31,7 +31,14 @@ type change struct {
 	reading *memo.Reading // of the transaction
 	at      time.Time
 	reason  string // by which the policy has allowed the last thing that it was asked
-	secret  bool   // whether a secret is written that no record shows
+	asked   *question
+	secret  bool // whether a secret is written that no record shows
+}
+
+// question is the last thing that the policy was asked and has allowed: for the parts of a change, the last of all.
+type question struct {
+	Action   string         `json:"action,omitempty"`
+	Resource jsontext.Value `json:"resource,omitzero"`
 }
 
 func (c *change) tenant() directory.Tenant { return c.m.o.Tenant }
@@ -42,12 +49,12 @@ func (m *Manager) change(ctx context.Context, q *Request, do func(*change) (*Ans
 	var answer *Answer
 	var before datastore.Revision // of the transaction
 	commit, err := m.o.Store.Update(ctx, func(tx datastore.Tx) (err error) {
-		c := &change{Tx: tx, m: m, q: q, reading: memo.Over(tx), at: m.o.Now()}
+		c := &change{Tx: tx, m: m, q: q, reading: memo.Over(tx), at: m.o.Now(), asked: &question{}}
 		before = tx.Revision()
-		if answer, err = c.former(ctx); err != nil || answer != nil {
+		if err := c.standing(ctx); err != nil {
 			return err
 		}
-		if err := c.standing(ctx); err != nil {
+		if answer, err = c.former(ctx); err != nil || answer != nil {
 			return err
 		}
 		if answer, err = do(c); err != nil {
@@ -87,10 +94,20 @@ func (c *change) standing(ctx context.Context) error {
 // permit asks the policy.
 func (c *change) permit(ctx context.Context, action string, resource Resource) (*engine.Decision, error) {
 	decision, err := c.m.Permit(ctx, c.reading, c.q, action, resource)
-	if err == nil && len(decision.Reasons) > 0 {
+	if err != nil {
+		return nil, err
+	}
+	if len(decision.Reasons) > 0 {
 		c.reason = decision.Reasons[0].Code
 	}
-	return decision, err
+	if c.q.Key == "" {
+		return decision, nil
+	}
+	c.asked.Action = action
+	if c.asked.Resource, err = json.Marshal(resource, json.Deterministic(true)); err != nil {
+		return nil, fmt.Errorf("keep what the policy was asked: %w", err)
+	}
+	return decision, nil
 }
 
 // expects checks the conditions of the request against the record at the place.
@@ -100,7 +117,7 @@ func (c *change) expects(ctx context.Context, p datastore.Path) error {
 	}
 	revision, err := c.Stat(ctx, p)
 	switch {
-	case errors.Is(err, datastore.ErrNotFound):
+	case !p.Valid() || errors.Is(err, datastore.ErrNotFound):
 		if c.q.IfMatch != 0 {
 			return ErrChanged
 		}
@@ -163,7 +180,14 @@ func timeID(at time.Time) (string, error) {
 	return fmt.Sprintf("%016x%s", math.MaxInt64-at.UnixMicro(), hex.EncodeToString(random[:])), nil
 }
 
-// former is the answer to the first request under the caller's key, nil when this is the first.
+// repeated is what is sealed of a write for its repetition.
+type repeated struct {
+	Body  jsontext.Value `json:"body,omitzero"`
+	Asked question       `json:"asked"`
+}
+
+// former is the answer to the first request under the caller's key, nil when this is the first. It may have a secret, so the caller
+// must still be one who may do what was asked.
 func (c *change) former(ctx context.Context) (*Answer, error) {
 	if c.q.Key == "" {
 		return nil, nil
@@ -176,11 +200,20 @@ func (c *change) former(ctx context.Context) (*Answer, error) {
 	if record.Request != hex.EncodeToString(c.q.Digest[:]) {
 		return nil, ErrKeyReused
 	}
-	body, err := c.m.o.Master.Open(record.Sealed, place.Path.String())
+	text, err := c.m.o.Master.Open(record.Sealed, place.Path.String())
 	if err != nil {
 		return nil, fmt.Errorf("open the answer to a repeated request: %w", err)
 	}
-	answer := &Answer{Body: body, Created: record.Created, Revision: record.Revision, Repeated: true}
+	var first repeated
+	if err := json.Unmarshal(text, &first); err != nil {
+		return nil, fmt.Errorf("read the answer to a repeated request: %w", err)
+	}
+	if first.Asked.Action != "" {
+		if _, err := c.m.Permit(ctx, c.reading, c.q, first.Asked.Action, first.Asked.Resource); err != nil {
+			return nil, err
+		}
+	}
+	answer := &Answer{Body: first.Body, Created: record.Created, Revision: record.Revision, Repeated: true}
 	if answer.Revision == 0 {
 		answer.Revision, err = c.Stat(ctx, place.Path)
 	}
@@ -193,7 +226,11 @@ func (c *change) remember(ctx context.Context, answer *Answer) error {
 		return nil
 	}
 	place := c.repetition()
-	sealed, err := c.m.o.Master.Seal(answer.Body, place.Path.String())
+	text, err := json.Marshal(repeated{answer.Body, *c.asked})
+	if err != nil {
+		return fmt.Errorf("encode an answer: %w", err)
+	}
+	sealed, err := c.m.o.Master.Seal(text, place.Path.String())
 	if err != nil {
 		return fmt.Errorf("seal an answer: %w", err)
 	}

@@ -30,13 +30,21 @@ func connections() *kind[directory.Connection] {
 			return t.DeleteConnection(ctx, tx, ids[0], ids[1])
 		},
 		takes: []string{"client_secret"}, filters: []string{"status", "domain", "issuer"},
-		about: aboutConnection, after: keepSecretAtIssuer,
+		about: aboutConnection,
 	}
 }
 
-// aboutConnection checks that the domain of a connection is one that the organization has verified, and no other connection's.
+// aboutConnection keeps a connection at its provider, for its users are named by the connection and by what the provider calls them,
+// which is unique within one issuer only (OpenID Connect Core §5.7). It checks that the domain of a connection is one that the
+// organization has verified, and no other connection's.
 func aboutConnection(ctx context.Context, c *change, ids []string, before, after *directory.Connection, _ map[string]any) error {
-	if after == nil || after == before || after.Domain == "" {
+	if after == nil || after == before {
+		return nil
+	}
+	if before != nil && before.Issuer != after.Issuer {
+		return &Conflict{"issuer_fixed", "The issuer of a connection stays: its users are those of this provider. Make another connection."}
+	}
+	if after.Domain == "" {
 		return nil
 	}
 	enabled := after.Status != directory.Disabled && (before == nil || before.Status == directory.Disabled)
@@ -58,14 +66,6 @@ func aboutConnection(ctx context.Context, c *change, ids []string, before, after
 		err = &Conflict{"domain_has_connection", "The connection " + holder.ID + " is for this domain already."}
 	}
 	return err
-}
-
-// keepSecretAtIssuer forgets the client secret of one provider before it is sent to another.
-func keepSecretAtIssuer(_ context.Context, c *change, ids []string, before, after *directory.Connection) error {
-	if before == nil || after == nil || before.Issuer == after.Issuer || c.secret {
-		return nil
-	}
-	return c.Delete(c.tenant().ConnectionSecret(ids[0], ids[1]).Path)
 }
 
 // RotateConnection sets the client secret of a connection, which the provider has made.

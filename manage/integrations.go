@@ -10,7 +10,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mandate/authn"
-	"mandate/datastore"
 	"mandate/delivery"
 	"mandate/directory"
 )
@@ -29,9 +28,7 @@ func integrations() *kind[directory.Integration] {
 		file: func(ids []string, i directory.Integration, _ given) (*directory.File, string) {
 			return &directory.File{Integrations: []directory.IntegrationEntry{i.Entry(ids[0], ids[1])}}, "integrations[0]"
 		},
-		remove: func(ctx context.Context, tx datastore.Tx, t directory.Tenant, ids []string) error {
-			return t.DeleteIntegration(ctx, tx, ids[0], ids[1])
-		},
+		revoke:  revokeIntegration,
 		secrets: map[directory.SecretKind]string{directory.KindPartnerToken: "partner_token"},
 		fixed:   []string{"id", "enabled_by", "enabled_at", "client", "suspended_by"},
 		filters: []string{"status", "kind", "enabled_by", "vendor"},
@@ -65,9 +62,17 @@ func fillIntegration(ctx context.Context, c *change, i *directory.Integration) e
 }
 
 // aboutIntegration sets what only Mandate sets.
-func aboutIntegration(ctx context.Context, c *change, ids []string, before, after *directory.Integration, _ map[string]any) error {
+func aboutIntegration(ctx context.Context, c *change, ids []string, before, after *directory.Integration, properties map[string]any) error {
 	if after == nil || after == before {
 		return nil
+	}
+	// Whether there is an integration does not show in what was read.
+	ending, ended, err := c.tenant().IntegrationEnding(ids[0], ids[1]).Find(ctx, c)
+	if err != nil {
+		return err
+	}
+	if ended {
+		properties["ended_by"] = ending.By
 	}
 	if before == nil {
 		after.ID = strings.ToLower(rand.Text())
@@ -93,11 +98,21 @@ func aboutIntegration(ctx context.Context, c *change, ids []string, before, afte
 	case after.Status != directory.Suspended:
 		after.SuspendedBy = ""
 	case before.Status != directory.Suspended:
-		var err error
 		after.SuspendedBy, err = c.side(ctx, ids[0], ids[1])
+	}
+	return err
+}
+
+// revokeIntegration deletes an integration, and keeps which side has ended it.
+func revokeIntegration(ctx context.Context, c *change, ids []string, _ directory.Integration) error {
+	side, err := c.side(ctx, ids[0], ids[1])
+	if err != nil {
 		return err
 	}
-	return nil
+	if err := c.tenant().DeleteIntegration(ctx, c, ids[0], ids[1]); err != nil {
+		return err
+	}
+	return c.tenant().IntegrationEnding(ids[0], ids[1]).Put(ctx, c, directory.Ending{By: side})
 }
 
 // side is the one from which the caller looks at the integration.

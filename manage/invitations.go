@@ -2,16 +2,11 @@ package manage
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"mandate/authn"
-	"mandate/datastore"
 	"mandate/delivery"
 	"mandate/directory"
 )
@@ -21,11 +16,18 @@ const (
 	invitationLifetime    = 7 * 24 * time.Hour
 	maxInvitationLifetime = 30 * 24 * time.Hour
 	resendPause           = time.Minute
+	// maxOpenInvitations bounds those that one user has made: all end with the membership.
+	maxOpenInvitations = 1000
+	// maxInvitationMails bounds what an organization mails in an hour.
+	maxInvitationMails = 500
 )
 
 const (
 	deliverByMail = "mail"
 	deliverHere   = "return" // the link is in the answer, for a product that sends mails of its own
+
+	// byMail is the reason of what is changed because somebody has what was mailed to a user's address.
+	byMail = "mail"
 )
 
 // Invitations are those of an organization. Deleting one revokes it: it stays to be seen.
@@ -46,7 +48,7 @@ func Invitations() Kind {
 }
 
 // aboutInvitation sets what only Mandate sets, and checks that there is somebody to invite.
-func aboutInvitation(ctx context.Context, c *change, ids []string, before, after *directory.Invitation, _ map[string]any) error {
+func aboutInvitation(ctx context.Context, c *change, ids []string, before, after *directory.Invitation, properties map[string]any) error {
 	if before != nil && after != before { // the caller wants to change it
 		if problem := c.open(*before); problem != nil {
 			return problem
@@ -71,44 +73,63 @@ func aboutInvitation(ctx context.Context, c *change, ids []string, before, after
 	if err := c.lifetime(after); err != nil {
 		return err
 	}
-	if err := c.inviter(ctx, after.InvitedBy); err != nil {
+	if err := c.inviter(ctx, ids[0], after.InvitedBy, properties); err != nil {
 		return err
 	}
 	if after.RedirectURI != "" {
-		if err := c.ownRedirect(ctx, after.RedirectURI); err != nil {
+		if err := c.ownRedirect(ctx, ids[0], after.RedirectURI); err != nil {
 			return err
 		}
 	}
 	return c.notThere(ctx, ids[0], after.Email)
 }
 
-// inviter refuses an invitation in the name of nobody.
-func (c *change) inviter(ctx context.Context, user string) error {
+// inviter refuses an invitation in the name of nobody, and too many of one user. Whether the one who invites is of the
+// organization is told the policy, which says for whom that matters.
+func (c *change) inviter(ctx context.Context, org, user string, properties map[string]any) error {
 	if user == "" {
 		return nil
 	}
-	record, found, err := c.tenant().User(user).Find(ctx, c)
-	if err == nil && (!found || record.Status != directory.Active) {
-		err = invalid("invited_by", "is not an active user")
+	member, _, err := c.tenant().Member(org, user).Find(ctx, c)
+	if err != nil {
+		return err
 	}
+	record, _, err := c.tenant().User(user).Find(ctx, c)
+	if err != nil {
+		return err
+	}
+	properties["inviter_is_member"] = member.Status == directory.Active && record.Status == directory.Active
+	if record.Status != directory.Active {
+		return invalid("invited_by", "is not an active user")
+	}
+	made := 0
+	err = c.tenant().OpenInvitationsBy(ctx, c, user, func(string, directory.OpenInvitation) error {
+		if made++; made == maxOpenInvitations {
+			return &Conflict{"too_many_invitations", fmt.Sprintf("There are %d open invitations by this user: revoke some first.", maxOpenInvitations)}
+		}
+		return nil
+	})
 	return err
 }
 
-// ownRedirect refuses to send people anywhere but to the tenant's own applications.
-func (c *change) ownRedirect(ctx context.Context, uri string) error {
-	for fact, err := range c.Scan(ctx, prefixOf(c.tenant(), []string{"clients"}), datastore.Path{}) {
+// ownRedirect refuses to send people anywhere but to the applications of the tenant's own, and of the organization's own.
+func (c *change) ownRedirect(ctx context.Context, org, uri string) error {
+	known := false
+	for _, home := range []string{"", org} {
+		err := c.tenant().ClientsWithTarget(ctx, c, home, uri, func(_ string, client directory.Client) error {
+			if known = client.Status == directory.Active; known {
+				return directory.ErrEnough
+			}
+			return nil
+		})
 		if err != nil {
-			return fmt.Errorf("look for a redirect URI: %w", err)
+			return err
 		}
-		var client directory.Client
-		if err := json.Unmarshal(fact.Value, &client); err != nil {
-			return fmt.Errorf("look for a redirect URI: %w", err)
-		}
-		if client.Party != "third" && client.Status == directory.Active && slices.Contains(client.RedirectURIs, uri) {
+		if known {
 			return nil
 		}
 	}
-	return invalid("redirect_uri", "is not a redirect URI of a first party's client")
+	return invalid("redirect_uri", "is not a redirect URI of a first party's client, without an organization or of this one")
 }
 
 func (c *change) lifetime(i *directory.Invitation) error {
@@ -134,20 +155,31 @@ func (c *change) open(i directory.Invitation) error {
 	return nil
 }
 
+// formerly is the newest invitation of the address to the organization so far.
+func (c *change) formerly(ctx context.Context, org, email string) (former directory.Invitation, err error) {
+	alias, found, err := c.tenant().InvitationOf(org, email).Find(ctx, c)
+	if err == nil && found {
+		former, _, err = c.tenant().Invitation(org, alias.ID).Find(ctx, c)
+	}
+	return former, err
+}
+
+// paused refuses to send another mail to whom one has just been sent.
+func (c *change) paused(i directory.Invitation) error {
+	if wait := i.SentAt.Add(resendPause).Sub(c.at); wait > 0 {
+		return &Conflict{"sent_already", fmt.Sprintf("An invitation for this address has just been sent: wait %d seconds.", int(wait.Seconds())+1)}
+	}
+	return nil
+}
+
 // notThere refuses to invite whom there is an invitation for, and who is a member.
 func (c *change) notThere(ctx context.Context, org, email string) error {
-	alias, found, err := c.tenant().InvitationOf(org, email).Find(ctx, c)
+	former, err := c.formerly(ctx, org, email)
 	if err != nil {
 		return err
 	}
-	if found {
-		former, _, err := c.tenant().Invitation(org, alias.ID).Find(ctx, c)
-		if err != nil {
-			return err
-		}
-		if former.Live(c.at) {
-			return &Conflict{"already_invited", "There is an invitation for this address already: send it again, or revoke it first."}
-		}
+	if former.Live(c.at) {
+		return &Conflict{"already_invited", "There is an invitation for this address already: send it again, or revoke it first."}
 	}
 	var member bool
 	err = c.tenant().UsersByEmail(ctx, c, email, func(user string) error {
@@ -175,6 +207,15 @@ func storeInvitation(ctx context.Context, c *change, ids []string, before *direc
 	if before != nil {
 		return nil, c.tenant().PutInvitation(ctx, c, ids[0], ids[1], after)
 	}
+	if g.Deliver != deliverHere {
+		former, err := c.formerly(ctx, ids[0], after.Email)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.paused(former); err != nil {
+			return nil, err
+		}
+	}
 	return c.send(ctx, ids[0], ids[1], after, g.Deliver)
 }
 
@@ -184,15 +225,11 @@ func (c *change) checkRoles(ctx context.Context, org string, roles []string) err
 		return invalid("roles", "has a role twice")
 	}
 	for i, role := range roles {
-		_, own, err := c.tenant().OrgRole(org, role).Find(ctx, c)
+		there, err := c.m.roleThere(ctx, c, org, role)
 		if err != nil {
 			return err
 		}
-		_, found, err := c.tenant().Role(role).Find(ctx, c)
-		if err != nil {
-			return err
-		}
-		if !own && !found {
+		if !there {
 			return invalid(fmt.Sprintf("roles[%d]", i), "there is no such role, neither of the tenant nor of the organization")
 		}
 	}
@@ -224,8 +261,27 @@ func (c *change) send(ctx context.Context, org, id string, i directory.Invitatio
 	} else if found {
 		inviter = user.Username
 	}
+	if err := c.countMail(ctx, org); err != nil {
+		return nil, err
+	}
 	err = c.m.o.Deliveries.Mail(ctx, c, delivery.Invitation(c.m.o.Issuer, i.Email, profile.Name, inviter, token, i.ExpiresAt))
 	return nil, err
+}
+
+// countMail refuses to mail more to people whom nobody knows than an organization invites in an hour.
+func (c *change) countMail(ctx context.Context, org string) error {
+	mails, found, err := c.tenant().InvitationMails(org).Find(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !found || !c.at.Before(mails.ExpiresAt) {
+		mails = directory.InvitationMails{ExpiresAt: c.at.UTC().Add(time.Hour)}
+	}
+	if mails.Count == maxInvitationMails {
+		return &Conflict{"too_many_mails", fmt.Sprintf("The organization has mailed %d invitations in this hour: go on in the next one.", maxInvitationMails)}
+	}
+	mails.Count++
+	return directory.PutExpiring(ctx, c, c.tenant().InvitationMails(org), mails, mails.ExpiresAt)
 }
 
 func revokeInvitation(ctx context.Context, c *change, ids []string, before directory.Invitation) error {
@@ -234,6 +290,50 @@ func revokeInvitation(ctx context.Context, c *change, ids []string, before direc
 		return err
 	}
 	return c.tenant().PutInvitation(ctx, c, ids[0], ids[1], before)
+}
+
+// endInvitations revokes the open invitations that the user could make as a member of the organization: those to it, and those to its
+// children where the user is no member. With org empty it is all that the user has made.
+func (c *change) endInvitations(ctx context.Context, org, user string) error {
+	var open [][]string
+	err := c.tenant().OpenInvitationsBy(ctx, c, user, func(id string, i directory.OpenInvitation) error {
+		ends := org == "" || i.Org == org
+		if !ends {
+			profile, _, err := c.tenant().Org(i.Org).Find(ctx, c)
+			if err != nil {
+				return err
+			}
+			_, stays, err := c.tenant().Member(i.Org, user).Find(ctx, c)
+			if err != nil {
+				return err
+			}
+			ends = profile.Parent == org && !stays
+		}
+		if ends {
+			open = append(open, []string{i.Org, id})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	k := Invitations().(*kind[directory.Invitation])
+	for _, ids := range open {
+		before, err := k.find(ctx, c.m, c, ids)
+		if err != nil {
+			return err
+		}
+		if before == nil || !before.Live(c.at) {
+			continue
+		}
+		if err := revokeInvitation(ctx, c, ids, *before); err != nil {
+			return err
+		}
+		if err := c.done(ctx, "orgs.invitations.delete", k.resourceOf(ids, before, nil), before, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ResendInvitation sends the invitation once more, with another link: the former one leads nowhere from then on.
@@ -264,8 +364,8 @@ func (c *change) resend(ctx context.Context, org, id string) (*Answer, error) {
 	if err := c.open(before); err != nil {
 		return nil, err
 	}
-	if wait := before.SentAt.Add(resendPause).Sub(c.at); wait > 0 {
-		return nil, &Conflict{"sent_already", fmt.Sprintf("The invitation has just been sent: wait %d seconds.", int(wait.Seconds())+1)}
+	if err := c.paused(before); err != nil {
+		return nil, err
 	}
 	if _, err := c.send(ctx, org, id, before, deliverByMail); err != nil {
 		return nil, err
@@ -279,156 +379,4 @@ func (c *change) resend(ctx context.Context, org, id string) (*Answer, error) {
 		return nil, err
 	}
 	return &Answer{Body: body}, c.done(ctx, "orgs.invitations.resend", resource, before, after)
-}
-
-// FindInvitation is the live invitation that the token of a link accepts, ErrNotFound when there is none.
-func (m *Manager) FindInvitation(ctx context.Context, r datastore.Reader, token directory.Secret) (directory.InvitationRef, directory.Invitation, error) {
-	var none directory.Invitation
-	if token.IsZero() || directory.Mistyped(token.Expose()) {
-		return directory.InvitationRef{}, none, ErrNotFound
-	}
-	ref, found, err := m.o.Tenant.InvitationByToken(m.o.Master.Hash(token)).Find(ctx, r)
-	if err != nil {
-		return ref, none, err
-	}
-	if !found {
-		return ref, none, ErrNotFound
-	}
-	invitation, found, err := m.o.Tenant.Invitation(ref.Org, ref.ID).Find(ctx, r)
-	if err == nil && (!found || !invitation.Live(m.o.Now())) {
-		err = ErrNotFound
-	}
-	return ref, invitation, err
-}
-
-// AcceptInvitation makes the user a member, with the roles of the invitation beside those that a membership has already. The
-// user is the caller when it is empty. Token is that of the link, if the user has followed it.
-func (m *Manager) AcceptInvitation(ctx context.Context, q *Request, org, id, user string, token directory.Secret) (*Answer, error) {
-	return m.change(ctx, q, func(c *change) (*Answer, error) {
-		before, found, err := c.tenant().Invitation(org, id).Find(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if user == "" && c.q.Caller != nil && c.q.Caller.Type == authn.User {
-			user = c.q.Caller.Subject
-		}
-		resource := Resource{Type: "invitation", ID: id, Properties: map[string]any{"org": org, "user": user}}
-		if found {
-			resource.Properties["before"] = before
-		}
-		if err := c.proveMailbox(ctx, org, id, user, before, token); err != nil {
-			return nil, err
-		}
-		if _, err := c.permit(ctx, "orgs.invitations.accept", resource); err != nil {
-			return nil, err
-		}
-		if !found {
-			return nil, ErrNotFound
-		}
-		return c.accept(ctx, org, id, user, before, resource)
-	})
-}
-
-// proveMailbox notes that the user owns the address of the invitation, when its link was sent there and nowhere else.
-func (c *change) proveMailbox(ctx context.Context, org, id, user string, i directory.Invitation, token directory.Secret) error {
-	if token.IsZero() || !i.Mailed {
-		return nil
-	}
-	ref, found, err := c.tenant().InvitationByToken(c.m.o.Master.Hash(token)).Find(ctx, c)
-	if err != nil || !found || ref != (directory.InvitationRef{Org: org, ID: id}) {
-		return err
-	}
-	record, found, err := c.tenant().User(user).Find(ctx, c)
-	if err != nil || !found || record.EmailVerified || !directory.SameEmail(record.Email, i.Email) {
-		return err
-	}
-	record.EmailVerified = true
-	return c.tenant().PutUser(ctx, c, user, record)
-}
-
-func (c *change) accept(ctx context.Context, org, id, user string, before directory.Invitation, resource Resource) (*Answer, error) {
-	if err := c.open(before); err != nil {
-		return nil, err
-	}
-	record, found, err := c.tenant().User(user).Find(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if !found || record.Status != directory.Active || !record.EmailVerified || !directory.SameEmail(record.Email, before.Email) {
-		return nil, &Conflict{"wrong_person", "The invitation is for another email address than the verified one of the user."}
-	}
-	member, isMember, err := c.tenant().Member(org, user).Find(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	was := member
-	if !isMember {
-		member = directory.Member{Roles: []string{}, Status: directory.Active, JoinedAt: &c.at}
-	}
-	for _, role := range before.Roles {
-		if !slices.Contains(member.Roles, role) {
-			member.Roles = append(slices.Clone(member.Roles), role)
-		}
-	}
-	if _, err := within(org, directory.OrgEntry{Members: []directory.MemberEntry{
-		{User: user, Roles: member.Roles, Status: member.Status, JoinedAt: member.JoinedAt}}}).Put(ctx, c.tenant(), c, c.m.o.Master); err != nil {
-		return nil, err
-	}
-	after := before
-	after.Status, after.AcceptedBy = directory.Accepted, user
-	if err := c.tenant().EndInvitationToken(ctx, c, org, id); err != nil {
-		return nil, err
-	}
-	if err := c.tenant().PutInvitation(ctx, c, org, id, after); err != nil {
-		return nil, err
-	}
-	if err := c.done(ctx, "orgs.invitations.accept", resource, before, after); err != nil {
-		return nil, err
-	}
-	joined := Resource{Type: "member", ID: user, Properties: map[string]any{"org": org}}
-	action, former := "orgs.members.create", any(nil)
-	if isMember {
-		action, former = "orgs.members.update", was
-	}
-	if err := c.done(ctx, action, joined, former, member); err != nil {
-		return nil, err
-	}
-	body, err := document([]string{"id"}, []string{org, id}, after)
-	return &Answer{Body: body}, err
-}
-
-// RegisterInvited makes the account of somebody who was invited by mail and has none: the address, which the link has proved to
-// be theirs, is the username.
-func (m *Manager) RegisterInvited(ctx context.Context, q *Request, token, password directory.Secret) error {
-	hash, err := m.o.Authn.HashPassword(ctx, password)
-	if err != nil {
-		return err
-	}
-	_, err = m.change(ctx, q, func(c *change) (*Answer, error) {
-		ref, i, err := m.FindInvitation(ctx, c, token)
-		if err != nil {
-			return nil, err
-		}
-		user := directory.User{Username: i.Email, Email: i.Email, EmailVerified: true, Status: directory.Active}
-		id := strings.ToLower(rand.Text())
-		resource := Resource{Type: "user", ID: id, Properties: map[string]any{"org": ref.Org, "invitation": ref.ID, "mailed": i.Mailed, "after": user}}
-		if _, err := c.permit(ctx, "users.register", resource); err != nil {
-			return nil, err
-		}
-		if !i.Mailed {
-			return nil, &Conflict{"address_not_proved", "The link did not come by mail: sign in with the account that has this address."}
-		}
-		err = m.o.Tenant.UsersByEmail(ctx, c, i.Email, func(string) error {
-			return &Conflict{"address_taken", "There is an account with this address: sign in with it."}
-		})
-		if err != nil {
-			return nil, err
-		}
-		file := &directory.File{Users: []directory.UserEntry{{ID: id, Username: user.Username, Email: user.Email, EmailVerified: true, PasswordHash: hash}}}
-		if _, err := file.Put(ctx, m.o.Tenant, c, m.o.Master); err != nil {
-			return nil, fmt.Errorf("make the account of an invitation: %w", err)
-		}
-		return &Answer{}, c.done(ctx, "users.register", resource, nil, user)
-	})
-	return err
 }

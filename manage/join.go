@@ -70,21 +70,34 @@ func (m *Manager) joins(ctx context.Context, r datastore.Reader, id string) (org
 	if left, err := t.HasLeft(ctx, r, owner.ID, id); err != nil || left {
 		return "", nil, err
 	}
-	for _, role := range domain.AutoJoin {
-		_, own, err := t.OrgRole(owner.ID, role).Find(ctx, r)
-		if err != nil {
-			return "", nil, err
-		}
-		_, tenants, err := t.Role(role).Find(ctx, r)
-		if err != nil {
-			return "", nil, err
-		}
-		if own || tenants {
-			roles = append(roles, role)
-		}
+	if roles, err = m.rolesThere(ctx, r, owner.ID, domain.AutoJoin); err != nil {
+		return "", nil, err
 	}
 	if len(roles) == 0 {
 		return "", nil, nil
 	}
 	return owner.ID, roles, nil
+}
+
+// rolesThere are those of the roles that there are.
+func (m *Manager) rolesThere(ctx context.Context, r datastore.Reader, org string, roles []string) (there []string, err error) {
+	for _, role := range roles {
+		found, err := m.roleThere(ctx, r, org, role)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			there = append(there, role)
+		}
+	}
+	return there, nil
+}
+
+// roleThere says whether the organization or the tenant has the role.
+func (m *Manager) roleThere(ctx context.Context, r datastore.Reader, org, role string) (bool, error) {
+	_, found, err := m.o.Tenant.OrgRole(org, role).Find(ctx, r)
+	if err == nil && !found {
+		_, found, err = m.o.Tenant.Role(role).Find(ctx, r)
+	}
+	return found, err
 }

@@ -34,6 +34,7 @@ type Kind interface {
 
 	get(ctx context.Context, m *Manager, r *memo.Reading, q *Request, ids []string) (*Answer, error)
 	list(ctx context.Context, m *Manager, r *memo.Reading, q *Request, parents []string, p Page) (*Listing, error)
+	ask(ctx context.Context, c *change, ids []string, w Write) error
 	put(ctx context.Context, c *change, ids []string, w Write) (*Answer, error)
 	delete(ctx context.Context, c *change, ids []string) (*Answer, error)
 }
@@ -67,14 +68,13 @@ func (m *Manager) Create(ctx context.Context, q *Request, k Kind, parents []stri
 		return nil, err
 	}
 	w.id = from
-	if w.Body, err = m.hashed(ctx, k, w.Body); err != nil {
+	ids, fresh := append(slices.Clone(parents), id), *q
+	fresh.IfNone = true
+	if w.Body, err = m.hashed(ctx, &fresh, k, ids, w); err != nil {
 		return nil, err
 	}
-	return m.change(ctx, q, func(c *change) (*Answer, error) {
-		fresh := *c.q
-		fresh.IfNone = true
-		c.q = &fresh
-		answer, err := k.put(ctx, c, append(slices.Clone(parents), id), w)
+	return m.change(ctx, &fresh, func(c *change) (*Answer, error) {
+		answer, err := k.put(ctx, c, ids, w)
 		if errors.Is(err, ErrChanged) {
 			err = alreadyThere()
 		}
@@ -85,10 +85,10 @@ func (m *Manager) Create(ctx context.Context, q *Request, k Kind, parents []stri
 // Put replaces or patches the record, or creates the one that is not there.
 func (m *Manager) Put(ctx context.Context, q *Request, k Kind, ids []string, w Write) (*Answer, error) {
 	var err error
-	if w.Body, err = m.hashed(ctx, k, w.Body); err != nil {
+	w.id = idInPath
+	if w.Body, err = m.hashed(ctx, q, k, ids, w); err != nil {
 		return nil, err
 	}
-	w.id = idInPath
 	return m.change(ctx, q, func(c *change) (*Answer, error) { return k.put(ctx, c, ids, w) })
 }
 
@@ -247,9 +247,22 @@ func (k *kind[T]) shown(ctx context.Context, m *Manager, r datastore.Reader, ids
 	return withMember(body, lastUsed, use.LastUsedAt)
 }
 
-func (k *kind[T]) put(ctx context.Context, c *change, ids []string, w Write) (*Answer, error) {
-	place := k.place(c.tenant(), ids)
-	before, err := k.find(ctx, c.m, c, ids)
+// permitted is a write that the policy allows.
+type permitted[T any] struct {
+	before, after *T
+	secrets       given
+	action        string
+	resource      Resource
+}
+
+// ask asks the policy whether the caller may write this, and says what is wrong with it.
+func (k *kind[T]) ask(ctx context.Context, c *change, ids []string, w Write) error {
+	_, err := k.permitted(ctx, c, ids, w)
+	return err
+}
+
+func (k *kind[T]) permitted(ctx context.Context, c *change, ids []string, w Write) (*permitted[T], error) {
+	before, err := k.find(ctx, c.m, c.reading, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -293,15 +306,23 @@ func (k *kind[T]) put(ctx context.Context, c *change, ids []string, w Write) (*A
 	if problem != nil {
 		return nil, problem
 	}
-	if err := c.expects(ctx, place.Path); err != nil {
-		return nil, err
-	}
-	c.secret = secrets.PasswordHash != "" || !secrets.ClientSecret.IsZero()
-	made, err := k.write(ctx, c, ids, before, *after, secrets)
+	return &permitted[T]{before, after, secrets, action, resource}, nil
+}
+
+func (k *kind[T]) put(ctx context.Context, c *change, ids []string, w Write) (*Answer, error) {
+	p, err := k.permitted(ctx, c, ids, w)
 	if err != nil {
 		return nil, err
 	}
-	return k.finish(ctx, c, ids, action, resource, before, made)
+	if err := c.expects(ctx, k.place(c.tenant(), ids).Path); err != nil {
+		return nil, err
+	}
+	c.secret = p.secrets.PasswordHash != "" || !p.secrets.ClientSecret.IsZero()
+	made, err := k.write(ctx, c, ids, p.before, *p.after, p.secrets)
+	if err != nil {
+		return nil, err
+	}
+	return k.finish(ctx, c, ids, p.action, p.resource, p.before, made)
 }
 
 // write checks the record and writes it.

@@ -109,6 +109,9 @@ func Members() Kind {
 			if err := c.endKeys(ctx, ids[0], ids[1]); err != nil {
 				return err
 			}
+			if err := c.endInvitations(ctx, ids[0], ids[1]); err != nil {
+				return err
+			}
 			return c.tenant().DeleteMember(ctx, c, ids[0], ids[1])
 		},
 		fixed: []string{"joined_at"}, filters: []string{"roles", "status"},
@@ -124,18 +127,46 @@ func aboutMember(ctx context.Context, c *change, ids []string, before, after *di
 		}
 		return nil
 	}
+	sole, err := c.soleHolderOf(ctx, ids[0], ids[1], *before)
+	properties["sole_holder_of"] = sole
+	return err
+}
+
+// soleHolderOf are the roles of the member that no other active user holds in the organization by an active membership.
+func (c *change) soleHolderOf(ctx context.Context, org, user string, member directory.Member) ([]string, error) {
 	sole := []string{}
-	for _, role := range before.Roles {
-		only, err := c.tenant().SoleHolder(ctx, c.reading, ids[0], role, ids[1])
+	for _, role := range member.Roles {
+		only, err := c.tenant().SoleHolder(ctx, c.reading, org, role, user)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if only {
 			sole = append(sole, role)
 		}
 	}
-	properties["sole_holder_of"] = sole
-	return nil
+	return sole, nil
+}
+
+// soleHolderIn are those of all organizations of the user.
+func (c *change) soleHolderIn(ctx context.Context, user string) (map[string][]string, error) {
+	in := map[string][]string{}
+	err := c.tenant().OrgsOf(ctx, c.reading, user, func(org string) error {
+		_, found, err := c.tenant().Org(org).Find(ctx, c.reading)
+		if err != nil || !found {
+			return err
+		}
+		member, _, err := c.tenant().Member(org, user).Find(ctx, c.reading)
+		if err != nil {
+			return err
+		}
+		if sole, err := c.soleHolderOf(ctx, org, user, member); err != nil {
+			return err
+		} else if len(sole) > 0 {
+			in[org] = sole
+		}
+		return nil
+	})
+	return in, err
 }
 
 // endKeys deletes the API keys of the user for the organization: they must not come alive when the user joins again.
@@ -175,15 +206,7 @@ func OrgRoles() Kind {
 		remove: func(ctx context.Context, tx datastore.Tx, t directory.Tenant, ids []string) error {
 			return t.DeleteOrgRole(ctx, tx, ids[0], ids[1])
 		},
-		about: func(ctx context.Context, c *change, ids []string, _, _ *directory.Role, properties map[string]any) error {
-			held := false
-			err := c.tenant().Holders(ctx, c.reading, ids[0], ids[1], "", func(string) error {
-				held = true
-				return directory.ErrEnough
-			})
-			properties["held"] = held
-			return err
-		},
+		about: aboutOrgRole,
 	}
 }
 
@@ -263,17 +286,33 @@ func Users() Kind {
 					return err
 				}
 			}
+			if err := c.endInvitations(ctx, "", ids[0]); err != nil {
+				return err
+			}
 			return c.tenant().DeleteUser(ctx, c, ids[0])
 		},
-		// An address that changes is proved anew.
-		about: func(_ context.Context, _ *change, _ []string, before, after *directory.User, _ map[string]any) error {
-			if before != nil && after != nil && after != before && !directory.SameEmail(before.Email, after.Email) {
-				after.EmailVerified = false
-			}
-			return nil
-		},
+		about: aboutUser,
 		takes: []string{"password_hash"}, filters: []string{"status", "username", "email"},
 	}
+}
+
+// aboutUser sees to it that an address that changes is proved anew, and tells the policy which roles nobody holds any more without
+// a user who goes.
+func aboutUser(ctx context.Context, c *change, ids []string, before, after *directory.User, properties map[string]any) (err error) {
+	if c.Tx == nil {
+		return nil // it is read
+	}
+	if before != nil && after != nil && !directory.SameEmail(before.Email, after.Email) {
+		after.EmailVerified = false
+	}
+	if after != nil && after.Status == directory.Active {
+		return nil
+	}
+	// Whoever may not know of the user must not tell by the work it takes either.
+	if _, hidden := c.permit(ctx, "users.get", Resource{Type: "user", ID: ids[0]}); hidden == nil && before != nil && before.Status == directory.Active {
+		properties["sole_holder_in"], err = c.soleHolderIn(ctx, ids[0])
+	}
+	return err
 }
 
 // Consents are what users let clients do. They are given on the consent page, and can be read and taken back here.

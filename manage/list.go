@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func newPage(r datastore.Reader, p Page) (*page, string, error) {
 	if p.Limit < 0 || p.Limit > MaxPage {
 		return nil, "", invalid("limit", fmt.Sprintf("must be 1 to %d", MaxPage))
 	}
-	filled := &page{Listing: Listing{Items: []jsontext.Value{}, Revision: r.Revision()}, limit: p.Limit, filter: p.Filter}
+	filled := &page{Listing: Listing{Items: []jsontext.Value{}, Revision: r.Revision()}, limit: p.Limit, filter: maps.Clone(p.Filter)}
 	if p.Limit == 0 {
 		filled.limit = defaultPage
 	}
@@ -106,9 +107,10 @@ func (k *kind[T]) list(ctx context.Context, m *Manager, r *memo.Reading, q *Requ
 	if err != nil {
 		return nil, err
 	}
-	for name, by := range k.indexes {
+	for _, name := range slices.Sorted(maps.Keys(k.indexes)) {
 		if value, ok := p.Filter[name]; ok {
-			return k.listBy(ctx, m, r, parents, by, value, after, filled)
+			delete(filled.filter, name) // no record need have what the index is by
+			return k.listBy(ctx, m, r, parents, k.indexes[name], value, after, filled)
 		}
 	}
 	if k.all != nil {
@@ -163,6 +165,9 @@ func (k *kind[T]) listAll(ctx context.Context, m *Manager, r *memo.Reading, pare
 
 // listBy goes over the records that an index leads to.
 func (k *kind[T]) listBy(ctx context.Context, m *Manager, r *memo.Reading, parents []string, by index, value, after string, filled *page) (*Listing, error) {
+	if value != "" && !prefixOf(m.o.Tenant, []string{value}).Valid() {
+		return &filled.Listing, nil // no record can have it
+	}
 	last := after
 	err := by(ctx, r, m.o.Tenant, value, after, func(id string) error {
 		if filled.full(last) {

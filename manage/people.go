@@ -65,6 +65,7 @@ func members() *kind[directory.Member] { return Members().(*kind[directory.Membe
 func usersOf(org string) *kind[directory.User] {
 	k := Users().(*kind[directory.User])
 	k.org = func([]string, directory.User) string { return org }
+	k.about = nil // an address in a verified domain of the organization needs no other proof
 	return k
 }
 
@@ -446,6 +447,9 @@ func (m *Manager) RemovePerson(ctx context.Context, q *Request, org, id string) 
 		users := usersOf(org)
 		resource := users.resourceOf([]string{id}, &p.User, nil)
 		resource.Properties["provisioned"] = true
+		if resource.Properties["sole_holder_in"], err = c.soleHolderIn(ctx, id); err != nil {
+			return nil, err
+		}
 		if whole {
 			if whole, err = c.permitted(ctx, "users.delete", resource); err != nil {
 				return nil, err

@@ -154,6 +154,9 @@ func (m *Manager) RotateIntegration(ctx context.Context, q *Request, org, vendor
 	return m.change(ctx, q, func(c *change) (*Answer, error) {
 		k := integrations()
 		return k.rotate(ctx, c, ids, problem, func(i directory.Integration) ([]directory.Made, error) {
+			if err := c.vendorActive(ctx, vendor); err != nil {
+				return nil, err
+			}
 			if i.Kind == directory.DelegatedIntegration {
 				k.secrets = map[directory.SecretKind]string{directory.KindPartnerToken: "credential"}
 			} else if asked.Deliver == deliverByWebhook {

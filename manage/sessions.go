@@ -2,6 +2,8 @@ package manage
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"time"
 
 	"mandate/datastore"
@@ -185,4 +187,58 @@ func (m *Manager) ResetPassword(ctx context.Context, q *Request, user string) (*
 		}
 		return &Answer{Body: body}, c.done(ctx, "users.password", resource, nil, nil)
 	})
+}
+
+// TakeConsentBack takes back what the user has let the client do for the organization or, when it is empty, for none. What rests
+// on it is good for nothing from then on.
+func (m *Manager) TakeConsentBack(ctx context.Context, q *Request, user, client, org string) error {
+	_, err := m.change(ctx, q, func(c *change) (*Answer, error) {
+		resource := ofUser("consent", client, user)
+		place := c.tenant().Consent(user, client)
+		before, found, err := place.Find(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			resource.Properties["before"] = before
+		}
+		if _, err := c.permit(ctx, "consents.delete", resource); err != nil {
+			return nil, err
+		}
+		if _, given := before.Orgs[org]; !given {
+			return &Answer{}, nil
+		}
+		after := directory.Consent{Orgs: maps.Clone(before.Orgs)}
+		if delete(after.Orgs, org); len(after.Orgs) == 0 {
+			if err := c.Delete(place.Path); err != nil {
+				return nil, fmt.Errorf("take a consent back: %w", err)
+			}
+			return &Answer{}, c.done(ctx, "consents.delete", resource, before, nil)
+		}
+		if err := place.Put(ctx, c, after); err != nil {
+			return nil, err
+		}
+		return &Answer{}, c.done(ctx, "consents.delete", resource, before, after)
+	})
+	return err
+}
+
+// FinishReset sets the password of the user whom the secret was mailed to, once. Who has the secret needs no other credential.
+func (m *Manager) FinishReset(ctx context.Context, r datastore.Reader, q *Request, secret, password directory.Secret) error {
+	if _, _, err := m.o.Authn.Resets(ctx, r, secret); err != nil {
+		return err // before it costs a hash
+	}
+	hash, err := m.o.Authn.HashPassword(ctx, password)
+	if err != nil {
+		return err
+	}
+	_, err = m.change(ctx, q, func(c *change) (*Answer, error) {
+		id, before, after, err := m.o.Authn.FinishReset(ctx, c, secret, hash)
+		if err != nil {
+			return nil, err
+		}
+		c.reason = byMail
+		return &Answer{}, c.done(ctx, "users.reset", ofUser("user", id, id), before, after)
+	})
+	return err
 }

@@ -1,15 +1,13 @@
 package server
 
 import (
-	"context"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"time"
 
-	"mandate/datastore"
 	"mandate/directory"
+	"mandate/manage"
 )
 
 const (
@@ -99,21 +97,9 @@ func (p *pages) revokeConsent(v *visitor) error {
 	if err != nil {
 		return err
 	}
-	place := p.tenant.ID.Consent(v.user.Subject, fields.get("client"))
-	_, err = p.server.store.Update(v.ctx, func(tx datastore.Tx) error { return takeBack(v.ctx, tx, place, fields.get("org")) })
-	if err != nil {
-		return fmt.Errorf("take a consent back: %w", err)
-	}
-	return p.redirect(v, p.public.Path+accountPath)
-}
-
-func takeBack(ctx context.Context, tx datastore.Tx, place directory.Place[directory.Consent], org string) error {
-	consent, found, err := place.Find(ctx, tx)
-	if err != nil || !found {
+	q := &manage.Request{Caller: v.user, Policies: v.policies, ID: p.server.decisions.next()}
+	if err := p.tenant.Manage.TakeConsentBack(v.ctx, q, v.user.Subject, fields.get("client"), fields.get("org")); err != nil {
 		return err
 	}
-	if delete(consent.Orgs, org); len(consent.Orgs) == 0 {
-		return tx.Delete(place.Path)
-	}
-	return place.Put(ctx, tx, consent)
+	return p.redirect(v, p.public.Path+accountPath)
 }

@@ -73,22 +73,48 @@ type proved struct {
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
-	if err := h.awaitRevision(c); err != nil {
-		return err
-	}
-	r, policies := h.tenant.Engine.Begin(h.server.memo)
-	defer r.End()
-	caller, err := h.authenticate(r, policies, h.presented(c, query))
+	presented := h.presented(c, query)
+	a, err := h.begin(presented, func(caller *authn.Principal) error { return h.admit(c, caller) }, scopes)
 	if err != nil {
 		return err
 	}
-	if err := h.admit(c, caller); err != nil {
+	defer func() { a.reading.End() }()
+	least, err := leastRevision(c)
+	if err != nil {
 		return err
 	}
-	if err := h.tenant.Authn.ForMandate(caller, scopes...); err != nil {
-		return err
+	if a.reading.Revision() < least {
+		if presentedOnce(presented, a.caller) {
+			return notReached(least)
+		}
+		if err := h.server.await(least); err != nil {
+			return err
+		}
+		later, err := h.begin(presented, func(*authn.Principal) error { return nil }, scopes)
+		if err != nil {
+			return err
+		}
+		a.reading.End()
+		a = later
 	}
-	return do(&asking{handler: h, reading: r, policies: policies, caller: caller})
+	return do(a)
+}
+
+// begin authenticates the caller on the present snapshot, which whoever gets it must end.
+func (h *handler) begin(presented authn.Presented, admit func(*authn.Principal) error, scopes []string) (*asking, error) {
+	r, policies := h.tenant.Engine.Begin(h.server.memo)
+	caller, err := h.authenticate(r, policies, presented)
+	if err == nil {
+		err = admit(caller)
+	}
+	if err == nil {
+		err = h.tenant.Authn.ForMandate(caller, scopes...)
+	}
+	if err != nil {
+		r.End()
+		return nil, err
+	}
+	return &asking{handler: h, reading: r, policies: policies, caller: caller}, nil
 }
 
 // question begins what a decision is remembered by: who asks, in what way. What is asked must follow as it was sent.

@@ -18,7 +18,10 @@ import (
 	"mandate/manage"
 )
 
-const maxIdempotencyKey = 255
+const (
+	maxIdempotencyKey = 255
+	maxRequestID      = 128
+)
 
 // manageRoutes are those of the management API: all collections alike, and what more can be done to some records.
 func (h *handler) manageRoutes(base string) {
@@ -101,8 +104,8 @@ func isSecret(p *authn.Principal) bool {
 
 // request is what the header says about a request.
 func (a *asking) request(c *fiber.Ctx) (*manage.Request, error) {
-	q := &manage.Request{Caller: a.caller, Policies: a.policies, ID: strings.ToValidUTF8(string(c.Response().Header.Peek(fiber.HeaderXRequestID)), "\uFFFD")}
-	if q.ID == "" {
+	q := &manage.Request{Caller: a.caller, Policies: a.policies, ID: string(c.Response().Header.Peek(fiber.HeaderXRequestID))}
+	if !isRequestID(q.ID) {
 		q.ID = a.server.decisions.next()
 		c.Set(fiber.HeaderXRequestID, q.ID)
 	}
@@ -112,7 +115,10 @@ func (a *asking) request(c *fiber.Ctx) (*manage.Request, error) {
 		}
 		q.Key = strings.Clone(key)
 		asked := memo.Part(memo.Part(memo.Part(nil, c.Method()), string(c.Request().URI().PathOriginal())), string(c.Request().Body()))
-		q.Digest = memo.KeyOf(memo.Part(asked, c.Get(fiber.HeaderIfMatch)))
+		for _, condition := range []string{fiber.HeaderIfMatch, fiber.HeaderIfNoneMatch, "Confirm"} {
+			asked = memo.Part(asked, c.Get(condition))
+		}
+		q.Digest = memo.KeyOf(asked)
 	}
 	var err error
 	if q.IfMatch, err = revisionTag(c.Get(fiber.HeaderIfMatch)); err != nil {
@@ -127,6 +133,11 @@ func (a *asking) request(c *fiber.Ctx) (*manage.Request, error) {
 	}
 	q.Confirmed = c.Get("Confirm") == "true"
 	return q, nil
+}
+
+// isRequestID says whether a request's own id can be kept in an audit record.
+func isRequestID(id string) bool {
+	return id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // revisionTag is the revision in an entity tag, 0 for none.
@@ -201,6 +212,8 @@ func (m *managing) page(filters []string) (manage.Page, error) {
 		case parameter == "cursor":
 			page.Cursor = text
 		case parameter == "at_least", isCredential(parameter):
+		case slices.Contains(filters, parameter) && text == "":
+			return page, badRequest(parameter + " is empty: leave it out")
 		case slices.Contains(filters, parameter):
 			page.Filter[parameter] = text
 		default:

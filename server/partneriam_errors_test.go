@@ -127,6 +127,7 @@ func TestPartnerIAMErrors(t *testing.T) {
 		{"connection id malformed", "GET", conns + "/sso", "", 400, 8151},
 		{"connection unknown", "GET", conns + "/conn_nobody", "", 400, 8151},
 		{"connection of others", "PUT", "/organizations/{other}/connections/{conn}", `{"Name": "mine"}`, 400, 8151},
+		{"issuer fixed", "PUT", conns + "/{conn}", `{"Issuer": "https://another.example"}`, 400, 7900},
 		{"connection of others", "DELETE", "/organizations/{other}/connections/{conn}", "", 400, 8151},
 		{"domain not verified", "PUT", conns + "/{conn}", `{"Domain": "pending.hooli.example"}`, 403, 8177},
 		{"domain of others", "PUT", conns + "/{conn}", `{"Domain": "other.example"}`, 404, 8150},

@@ -8,6 +8,7 @@ import (
 	"mandate/datastore"
 	"mandate/delivery"
 	"mandate/directory"
+	"mandate/manage"
 )
 
 const (
@@ -125,7 +126,8 @@ func (p *pages) setPassword(v *visitor) error {
 	if err := directory.CheckPassword(password); err != nil {
 		return p.showPasswordChoice(v, http.StatusBadRequest, "The password "+err.Error()+".")
 	}
-	if err := p.tenant.Authn.FinishReset(v.ctx, v.reading, linkToken(v), password); err != nil {
+	q := &manage.Request{Policies: v.policies, ID: p.server.decisions.next()}
+	if err := p.tenant.Manage.FinishReset(v.ctx, v.reading, q, linkToken(v), password); err != nil {
 		return err
 	}
 	return p.redirect(v, p.public.Path+resetPath+"/done")

@@ -54,9 +54,11 @@ func TestNothingIsAllowedAfterRevocation(t *testing.T) {
 			early.Add(clients)
 			for range clients {
 				all.Go(func() {
+					begun := sync.OnceFunc(early.Done)
+					defer begun() // also when a request fails
 					for n, late := 0, 0; late < after; n++ {
 						if n == before {
-							early.Done()
+							begun()
 						}
 						began := revoked.Load()
 						ok := ask()

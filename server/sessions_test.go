@@ -60,6 +60,7 @@ func TestKeysEndWithTheMembership(t *testing.T) {
 	s := start(t)
 	h := holdersOf(t, "default")
 	admin := h.pair("tenant-admin")
+	s.managed(t, admin, "PATCH", "/v1/orgs/acme/members/bob", `{"roles": ["admin"]}`).wantMembers(t, http.StatusOK, nil)
 	for _, leave := range []func(){
 		func() {
 			s.managed(t, admin, "DELETE", "/v1/orgs/acme/members/alice", "").wantMembers(t, http.StatusOK, nil)

@@ -91,6 +91,10 @@ record_well_formed if {
 	}
 	is_object(object.get(after, "role_mapping", {}))
 	request.optional_texts(properties, "sole_holder_of")
+	sole_holder_in := object.get(properties, "sole_holder_in", {})
+	every sole_org, _ in sole_holder_in {
+		request.optional_texts(sole_holder_in, sole_org)
+	}
 }
 
 compared if of_orgs[collection]

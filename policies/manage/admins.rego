@@ -26,6 +26,14 @@ last_admin_of contains role if {
 	not keeps(role)
 }
 
+# A user who is deleted or disabled is a member nowhere any more.
+last_admin_of contains role if {
+	action in {"users.update", "users.delete"}
+	some held_in, held in properties.sole_holder_in
+	some role in held
+	administers(permissions_of(held_in, role))
+}
+
 last_admin_of contains id if {
 	collection in {"orgs.roles", "roles"}
 	verb in {"create", "update"}
@@ -52,6 +60,13 @@ confirmed if {
 	capacity == "tenant"
 	input.context.confirm == true
 }
+
+# What cannot be undone is not done by one request that went wrong.
+deliberate if action != "orgs.delete"
+
+deliberate if capacity == "tenant"
+
+deliberate if input.context.confirm == true
 
 keeps(role) if {
 	verb == "update"

@@ -42,6 +42,20 @@ test_admin_who_is_not_the_last_goes if {
 	may(leaves(alice, "orgs.members.get", sole))
 }
 
+ends(action, properties) := does(root, action, thing("user", "alice", object.union({"before": {"username": "alice", "status": "active"}}, properties)))
+
+test_last_admin_is_not_deleted_or_disabled if {
+	every action, after in {"users.delete": {}, "users.update": {"after": {"username": "alice", "status": "disabled"}}} {
+		may_not(ends(action, object.union(after, {"sole_holder_in": {"globex": ["viewer"], "acme": ["viewer", "admin"]}})), "last_admin")
+		may(confirmed(ends(action, object.union(after, {"sole_holder_in": {"acme": ["admin"]}}))))
+		may(ends(action, object.union(after, {"sole_holder_in": {"acme": ["viewer"], "globex": []}})))
+		may(ends(action, after))
+		every malformed in [null, "acme", ["acme"], {"acme": "admin"}, {"acme": null}, {"acme": [1]}] {
+			may_not(ends(action, object.union(after, {"sole_holder_in": malformed})), "request_malformed")
+		}
+	}
+}
+
 weakens(caller, held) := does(caller, "orgs.roles.update", in_org("role", "hr", "acme", object.union({"before": facts.orgs.acme.roles.hr, "after": {"permissions": ["documents:read"]}}, held)))
 
 test_role_of_admins_is_not_weakened if {

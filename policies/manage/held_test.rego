@@ -103,7 +103,7 @@ test_escalation_by_client if {
 	known := changed(facts, "/orgs/acme/roles/hr/permissions", ["clients.*", "documents:read"])
 	may_in(known, makes(dora, ["documents:read", "openid"]))
 	may_not_in(known, makes(dora, ["documents:write"]), "not_held")
-	takes := does(dora, "clients.rotate", in_org("client", "c", "acme", {"before": {"org": "acme", "scopes": ["documents:write"], "status": "active"}}))
+	takes := does(dora, "clients.rotate", in_org("client", "c", "acme", {"before": {"org": "acme", "party": "third", "scopes": ["documents:write"], "status": "active"}}))
 	may_not_in(known, takes, "not_held")
 }
 

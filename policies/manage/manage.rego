@@ -51,10 +51,12 @@ allow if {
 	permitted
 	id_made
 	may_join
+	invites_properly
 	resumable
 	count(tenant_only) == 0
 	count(missing) == 0
 	admins_remain
+	deliberate
 }
 
 # A collection as a whole has no id, so none is asked for here.

@@ -222,10 +222,14 @@ test_absent_input_is_refused if manage.decision.allow == false
 
 test_suspended_org_is_for_those_outside if {
 	suspended := {"before": {"status": "suspended", "parent": "msp"}, "after": {"status": "active", "parent": "msp"}}
-	every caller in [root, backend, user("mia", "msp")] {
-		may(does(caller, "orgs.get", organization("initech")))
+	every caller in [root, backend] {
 		may(does(caller, "orgs.update", thing("organization", "initech", suspended)))
 		may(does(caller, "orgs.delete", thing("organization", "initech", {})))
+	}
+	may_not(does(user("mia", "msp"), "orgs.update", thing("organization", "initech", suspended)), "org_suspended")
+	every caller in [root, backend, user("mia", "msp")] {
+		may(does(caller, "orgs.get", organization("initech")))
+		may(confirmed(does(caller, "orgs.delete", thing("organization", "initech", {}))))
 		renamed := {"before": suspended.before, "after": object.union(suspended.before, {"name": "Initech"})}
 		may_not(does(caller, "orgs.update", thing("organization", "initech", renamed)), "org_suspended")
 		may_not(members_update(caller, "initech", "x", [], []), "org_suspended")
@@ -236,6 +240,22 @@ test_suspended_org_is_for_those_outside if {
 		may_not(does(caller, "orgs.members.list", in_org("member", "", "initech", {})), "org_suspended")
 	}
 	may_not(does(root, "apikeys.create", in_org("apikey", "k", "initech", {"after": {"org": "initech", "scopes": []}})), "org_suspended")
+}
+
+# An organization is deleted with all that is in it.
+test_deletion_of_an_org_is_confirmed if {
+	deletion := thing("organization", "acme", {"before": {"status": "active", "parent": "msp"}})
+	every caller in [alice, key_of("alice-key", ["manage"]), acme_backend, user("mia", "msp")] {
+		may_not(does(caller, "orgs.delete", deletion), "confirm_needed")
+		contains(decide_in(facts, does(caller, "orgs.delete", deletion)).reasons[0].message, "Confirm: true")
+		may(confirmed(does(caller, "orgs.delete", deletion)))
+		every value in [false, "true", 1, null] {
+			may_not(object.union(does(caller, "orgs.delete", deletion), {"context": {"confirm": value}}), "confirm_needed")
+		}
+	}
+	may(does(root, "orgs.delete", deletion))
+	may_not(does(user("bob", "acme"), "orgs.delete", deletion), "role_missing")
+	may_not(does(user("greta", "globex"), "orgs.delete", deletion), "not_found")
 }
 
 test_org_of_unknown_status_is_not_active if {
@@ -283,6 +303,31 @@ test_mass_assignment_reaches_nothing_beyond_the_org[name] if {
 resource_of("organization", given) := thing("organization", "acme", given)
 
 resource_of(type, given) := in_org(type, "backupco", "acme", given) if type != "organization"
+
+# What redirects people to elsewhere, or has the secret, is the first party, or the vendor.
+test_what_is_beyond_the_org_is_only_ended_by_it if {
+	every row in [
+		["clients", "client", {"org": "acme", "party": "first", "status": "active", "scopes": []}],
+		["clients", "client", {"org": "acme", "party": "", "status": "active", "scopes": []}],
+		["clients", "client", {"org": "acme", "party": "third", "vendor": "backupco", "status": "active", "scopes": []}],
+		["webhooks", "webhook", {"org": "acme", "vendor": "backupco", "status": "active", "url": "https://backupco.example/hook"}],
+	] {
+		disabled := object.union(row[2], {"status": "disabled"})
+		elsewhere := {"redirect_uris": ["https://elsewhere.example/"], "url": "https://elsewhere.example/"}
+		every caller in [alice, acme_backend, key_of("alice-key", ["manage"])] {
+			may_not(changes_of(caller, row, "update", row[2], object.union(row[2], elsewhere)), "tenant_only")
+			may_not(changes_of(caller, row, "update", row[2], object.union(disabled, elsewhere)), "tenant_only")
+			may_not(changes_of(caller, row, "update", disabled, row[2]), "tenant_only")
+			may_not(does(caller, concat("", [row[0], ".rotate"]), in_org(row[1], "x", "acme", {"before": row[2]})), "tenant_only")
+			may(changes_of(caller, row, "update", row[2], disabled))
+			may(does(caller, concat("", [row[0], ".delete"]), in_org(row[1], "x", "acme", {"before": row[2]})))
+		}
+		may(changes_of(root, row, "update", row[2], object.union(row[2], elsewhere)))
+		may(does(root, concat("", [row[0], ".rotate"]), in_org(row[1], "x", "acme", {"before": row[2]})))
+	}
+}
+
+changes_of(caller, row, verb, old, new) := does(caller, concat(".", [row[0], verb]), in_org(row[1], "x", "acme", {"before": old, "after": new}))
 
 test_client_of_the_org_alone_is_the_orgs if {
 	ours := {"org": "acme", "orgs": ["acme"], "party": "third", "scopes": []}

@@ -5,8 +5,14 @@ import data.mandate.request
 
 # What the caller may do to what it reaches.
 permitted if {
-	capacity in {"tenant", "organization", "self"}
+	capacity in {"tenant", "self"}
 	delegated_properly
+}
+
+permitted if {
+	capacity == "organization"
+	delegated_properly
+	not rotated_user
 }
 
 permitted if {
@@ -39,22 +45,47 @@ permitted if {
 	provisioning_permitted
 }
 
-# An organization makes somebody a member by an invitation, which asks the person. Without one only whoever it knows: with a
+# An organization makes somebody a member by an invitation, which the person accepts. Without that only whoever it knows: with a
 # verified email in a domain that it has verified, and members of the parent. Whether there is such a user at all, nobody
 # can find out.
-may_join if not action == "orgs.members.create"
+may_join if not action in {"orgs.members.create", "orgs.invitations.accept"}
 
-may_join if capacity in {"tenant", "provisioning"}
+may_join if capacity in {"tenant", "provisioning", "invitee"}
 
 may_join if {
-	data.users[id].email_verified == true
-	in_verified_domain(data.users[id].email)
+	action == "orgs.members.create"
+	known_to_org(id)
+}
+
+# For somebody else a machine of the organization accepts, and nobody by a role.
+may_join if {
+	action == "orgs.invitations.accept"
+	capacity == "organization"
+	request.text(properties.user)
+	known_to_org(properties.user)
+}
+
+known_to_org(user) if {
+	data.users[user].email_verified == true
+	in_verified_domain(data.users[user].email)
 }
 
 may_join if {
+	action == "orgs.members.create"
 	in_child
 	data.orgs[input.caller.org].members[id].status == "active"
 }
+
+# An organization invites in the name of its own people, and finds out about nobody else.
+invites_properly if action != "orgs.invitations.create"
+
+invites_properly if capacity == "tenant"
+
+invites_properly if not request.has(after, "invited_by")
+
+invites_properly if after.invited_by == input.caller.sub
+
+invites_properly if properties.inviter_is_member == true
 
 # A role permits an action by its name, by "orgs.members.*" or by "*".
 by_permission_or_own if {
@@ -149,8 +180,35 @@ by_name("developer") := {"apikeys.create"}
 
 by_name(role) := set() if role != "developer"
 
-# Keys and integrations are made in one's own name.
-made_for_the_holder if not action in {"apikeys.create", "orgs.integrations.enable"}
+# Keys and integrations are made in one's own name, and what acts for a user is rotated by that user only: the secret would make
+# anybody else the user. Others end it.
+made_for_the_holder if not action in {"apikeys.create", "orgs.integrations.enable", "apikeys.rotate", "orgs.integrations.rotate"}
+
+made_for_the_holder if {
+	action == "apikeys.rotate"
+	before.owner == holder
+}
+
+made_for_the_holder if {
+	action == "orgs.integrations.rotate"
+	not rotated_user
+}
+
+made_for_the_holder if {
+	action == "orgs.integrations.rotate"
+	rotated_user == holder
+}
+
+# The user for whom the secret that is made anew acts, "" for one who is not said.
+rotated_user := before.owner if {
+	action == "apikeys.rotate"
+	request.has(before, "owner")
+}
+
+rotated_user := object.get(before, "enabled_by", "") if {
+	action == "orgs.integrations.rotate"
+	delegates(before)
+}
 
 made_for_the_holder if {
 	action == "apikeys.create"

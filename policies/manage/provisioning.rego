@@ -1,5 +1,7 @@
 package mandate.manage
 
+import data.mandate.directory
+
 # METADATA
 # description: |
 #   An organization's own directory of people (SCIM, RFC 7644), by a key with the scope scim: it keeps the members of the
@@ -92,12 +94,8 @@ provisioning_permitted if {
 	data.orgs[org].roles[id]
 }
 
-# A name that looks like an address is in a domain of the organization too, so that nobody takes the names of others.
-own_name if {
-	is_string(after.username)
-	not contains(after.username, "@")
-}
-
+# A name is an address in a domain of the organization: other names are of one space for the whole tenant, and whoever chose one
+# would take those of others, or find out which there are.
 own_name if in_verified_domain(after.username)
 
 own_name if before.username == after.username
@@ -109,14 +107,8 @@ in_verified_domain(email) if {
 
 # Its groups give the roles of the organization, and of the tenant, that do not manage.
 provisionable(role) if {
-	every permission in data.orgs[org].roles[role].permissions {
-		not manages(permission)
-	}
-}
-
-provisionable(role) if {
-	not data.orgs[org].roles[role]
-	every permission in data.roles[role].permissions {
+	is_array(directory.role_definition(org, role).permissions)
+	every permission in permissions_of(org, role) {
 		not manages(permission)
 	}
 }
@@ -140,5 +132,5 @@ provisioning_refusal := {
 	collection == "orgs.roles"
 } else := {
 	"code": "domain_not_verified",
-	"message": "An organization provisions users with an email in a domain that it has verified; verify the domain first.",
+	"message": "An organization provisions users with an email, and a userName, in a domain that it has verified; verify the domain first.",
 }

@@ -6,7 +6,7 @@ scim := object.union(machine("apikey", "acme-scim", ["scim"]), {"org": "acme"})
 
 provisions(action, id, properties) := does(scim, action, in_org("user", id, "acme", properties))
 
-record(email) := {"username": "x", "email": email, "email_verified": true, "status": "active"}
+record(email) := {"username": "x@acme.example", "email": email, "email_verified": true, "status": "active"}
 
 with_sales := changed(facts, "/orgs/acme/roles/sales", {"permissions": ["documents:*"]})
 
@@ -92,14 +92,26 @@ test_only_who_has_proved_an_address_is_joined if {
 with_name(name) := object.union(record("x@acme.example"), {"username": name})
 
 test_provider_takes_no_names_of_others if {
-	every name in ["x", "x@acme.example", "X@ACME.example"] {
+	every name in ["x@acme.example", "X@ACME.example"] {
 		may(provisions("users.create", "x", {"after": with_name(name)}))
 	}
-	every name in ["x@globex.example", "x@acme.example@globex.example", "x@new.example", "@"] {
+	every name in ["x", "gateway", "", null, "x@globex.example", "x@acme.example@globex.example", "x@new.example", "@"] {
 		may_not(provisions("users.create", "x", {"after": with_name(name)}), "domain_not_verified")
 		may_not(provisions("users.update", "bob", {"before": record("bob@acme.example"), "after": with_name(name)}), "domain_not_verified")
 		may(provisions("users.update", "bob", {"before": with_name(name), "after": with_name(name)}))
 	}
+	may_not(provisions("users.create", "x", {"after": without(record("x@acme.example"), "/username")}), "domain_not_verified")
+}
+
+# The role developer makes API keys, whatever it is defined as.
+test_developer_is_no_group if {
+	lacks(members_update(scim, "acme", "bob", [], ["developer"]), "developer")
+	every path in ["/roles/developer", "/orgs/acme/roles/developer"] {
+		known := changed(facts, path, {"permissions": ["documents:read"]})
+		may_not_in(known, members_update(scim, "acme", "bob", [], ["developer"]), "not_held")
+		may_not_in(known, group_of_acme("orgs.roles.get", "developer", {}), "not_found")
+	}
+	may(members_update(scim, "acme", "bob", ["viewer", "developer"], []))
 }
 
 test_users_are_deleted_by_who_has_made_them if {

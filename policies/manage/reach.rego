@@ -127,7 +127,8 @@ in_good_standing if {
 	"developer" in membership.roles
 }
 
-# Nothing is done in a suspended organization, but by those outside it: they read, delete it and make it active again.
+# Nothing is done in a suspended organization, but by those outside it, who read and delete it. Who manages the tenant makes it
+# active again.
 org_open if not org
 
 org_open if profile.status == "active"
@@ -151,6 +152,7 @@ open_to_those_outside if reading
 open_to_those_outside if action == "orgs.delete"
 
 open_to_those_outside if {
+	capacity == "tenant"
 	action == "orgs.update"
 	after.status == "active"
 }

@@ -64,7 +64,7 @@ refusal := service_refusal if {
 	not id_made
 } else := {
 	"code": "org_suspended",
-	"message": "The organization is suspended; those who manage the tenant, or its parent, can make it active again.",
+	"message": "The organization is suspended; those who manage the tenant can make it active again.",
 } if {
 	not org_open
 } else := provisioning_refusal if {
@@ -83,17 +83,22 @@ refusal := service_refusal if {
 	not by_permission_or_own
 } else := {
 	"code": "not_your_own",
-	"message": "API keys and integrations are made in one's own name, in the organization one is signed in to: set owner, or enabled_by, to yourself.",
+	"message": "API keys and integrations are made, and rotated, in one's own name, in the organization one is signed in to: set owner, or enabled_by, to yourself, and end those of others instead.",
 } if {
 	not permitted
 } else := {
 	"code": "invitation_needed",
-	"message": "Invite the person: an organization adds only users with a verified email in a domain that it has verified.",
+	"message": "Invite the person, who accepts it: an organization adds only users with a verified email in a domain that it has verified.",
 } if {
 	not may_join
 } else := {
+	"code": "inviter_unknown",
+	"message": "An organization invites in the name of an active member: set invited_by to one, or leave it out.",
+} if {
+	not invites_properly
+} else := {
 	"code": "suspended_by_others",
-	"message": "The other side, or who manages the tenant, has suspended the integration, and they resume it.",
+	"message": "The other side, or who manages the tenant, has suspended the integration, and they resume or delete it.",
 } if {
 	not resumable
 } else := {
@@ -116,6 +121,11 @@ refusal := service_refusal if {
 	"message": "Nobody else could manage the members of the organization then; give somebody else such a role first.",
 } if {
 	not admins_remain
+} else := {
+	"code": "confirm_needed",
+	"message": "This deletes the organization with all that is in it, for good: send Confirm: true to confirm it.",
+} if {
+	not deliberate
 }
 
 understood if {

@@ -27,6 +27,31 @@ tenant_only contains "party" if {
 	party != object.get(before, "party", null)
 }
 
+# What such a client has, or what is a vendor's, is the tenant's: where it sends people, or the secret, would be enough to be it.
+# Its organization may end it.
+tenant_only contains member if {
+	capacity != "tenant"
+	verb in {"update", "rotate"}
+	not only_ends
+	some member in beyond_the_org
+}
+
+beyond_the_org contains "party" if {
+	input.resource.type == "client"
+	request.has(properties, "before")
+	object.get(before, "party", "") != "third"
+}
+
+beyond_the_org contains "vendor" if {
+	input.resource.type in {"client", "webhook"}
+	object.get(before, "vendor", "") != ""
+}
+
+only_ends if {
+	after.status == "disabled"
+	object.remove(after, ["status"]) == object.remove(before, ["status"])
+}
+
 # What belongs to an organization stays there, and a client of several is none's alone.
 tenant_only contains "org" if {
 	others_write

@@ -187,6 +187,26 @@ test_invitation_is_accepted_in_person if {
 
 test_invitation_of_a_suspended_org_is_not_accepted if may_not(accepts(session("new"), "initech", "new@acme.example"), "org_suspended")
 
+# For somebody else.
+
+accepts_for(caller, person, email) := changed(accepts(caller, "acme", email), "/resource/properties/user", person)
+
+test_invitation_is_accepted_for_others_by_machines_that_know_them if {
+	may(accepts_for(root, "greta", "greta@globex.example"))
+	may(accepts_for(acme_backend, "new", "new@acme.example"))
+	may(accepts_for(key_of("acme-root", ["manage"]), "new", "new@acme.example"))
+	member := changed(user("alice", "acme"), "/azp", "partner")
+	answers := {decide_in(strangers, accepts_for(caller, person, email)) |
+		some caller in [acme_backend, key_of("alice-key", ["manage"]), member]
+		some person in ["greta", "erin", "nobody", "unverified", "", null, 1, ["new"]]
+		some email in ["erin@globex.example", "x@acme.example"]
+	}
+	{[answer.allow, answer.reasons[0].code] | some answer in answers} == {[false, "invitation_needed"]}
+	may_not(accepts_for(key_of("alice-key", ["manage"]), "new", "new@acme.example"), "invitation_needed")
+	may_not(accepts_for(member, "alice", "alice@acme.example"), "invitation_needed")
+	may_not(accepts(acme_backend, "acme", "new@acme.example"), "invitation_needed")
+}
+
 # Making an account with an invitation.
 
 registers(org, properties) := {"action": {"name": "users.register"}, "resource": in_org("user", "u", org, object.union({"after": record("x@acme.example")}, properties))}
@@ -229,7 +249,7 @@ test_key_has_no_scope_that_its_maker_lacks if {
 keys_of(owner) := {"org": "acme", "owner": owner, "scopes": ["documents:read"], "status": "active"}
 
 test_key_is_its_owners if {
-	every action in ["apikeys.get", "apikeys.rotate", "apikeys.delete"] {
+	every action in ["apikeys.get", "apikeys.delete"] {
 		may(does(user("bob", "acme"), action, in_org("apikey", "k", "acme", {"before": keys_of("bob")})))
 		may_not(does(user("bob", "acme"), action, in_org("apikey", "k", "acme", {"before": keys_of("alice")})), "role_missing")
 		may_not(does(user("bob", "acme"), action, in_org("apikey", "k", "acme", {})), "role_missing")
@@ -243,6 +263,33 @@ test_key_is_its_owners if {
 	wider := object.union(keys_of("bob"), {"scopes": ["documents:*"]})
 	lacks(does(user("bob", "acme"), "apikeys.update", in_org("apikey", "k", "acme", {"before": keys_of("bob"), "after": wider})), "documents:*")
 	lacks(does(user("bob", "acme"), "apikeys.rotate", in_org("apikey", "k", "acme", {"before": wider})), "documents:*")
+}
+
+rotates_key(caller, key) := does(caller, "apikeys.rotate", in_org("apikey", "k", "acme", {"before": key}))
+
+rotates_integration(caller, i) := does(caller, "orgs.integrations.rotate", in_org("integration", "syncco", "acme", {"before": i}))
+
+# Whoever is shown the secret could be that user.
+test_secret_that_acts_for_a_user_is_rotated_by_them if {
+	bobs := facts.orgs.acme.integrations.syncco
+	may(rotates_key(user("bob", "acme"), keys_of("bob")))
+	may(rotates_key(key_of("alice-key", ["manage"]), keys_of("alice")))
+	may(rotates_integration(user("bob", "acme"), bobs))
+	may(rotates_key(root, keys_of("bob")))
+	may(rotates_integration(root, bobs))
+	every caller in [user("alice", "acme"), key_of("alice-key", ["manage"]), acme_backend, key_of("acme-root", ["manage"])] {
+		may_not(rotates_key(caller, keys_of("bob")), "not_your_own")
+		may_not(rotates_integration(caller, bobs), "not_your_own")
+		may_not(rotates_integration(caller, without(bobs, "/enabled_by")), "not_your_own")
+		may(rotates_integration(caller, facts.orgs.acme.integrations.backupco))
+		may(does(caller, "apikeys.delete", in_org("apikey", "k", "acme", {"before": keys_of("bob")})))
+		may(does(caller, "orgs.integrations.delete", in_org("integration", "syncco", "acme", {"before": bobs})))
+	}
+	nobodys := without(keys_of("bob"), "/owner")
+	may(rotates_key(acme_backend, nobodys))
+	may_not(rotates_key(user("alice", "acme"), nobodys), "not_your_own")
+	may_not(rotates_key(user("dora", "acme"), keys_of("bob")), "not_your_own")
+	may_not(rotates_key(user("bob", "acme"), keys_of("alice")), "role_missing")
 }
 
 lists(caller) := does(caller, "orgs.members.list", in_org("member", "", "acme", {}))
@@ -432,3 +479,13 @@ chosen(caller, row, from, code) if {
 chosen(caller, row, from, "") if {
 	may(does(caller, row[0], in_org(row[1], "x", "acme", {"id_from": from, "after": object.union({"org": "acme", "scopes": []}, row[2])})))
 }
+
+test_organization_invites_in_the_name_of_its_own_people if {
+	may(invites_as(alice, "alice", {}))
+	may(invites_as(acme_backend, "bob", {"inviter_is_member": true}))
+	may_not(invites_as(acme_backend, "erin", {"inviter_is_member": false}), "inviter_unknown")
+	may_not(invites_as(acme_backend, "nobody", {}), "inviter_unknown")
+	may(invites_as(root, "erin", {"inviter_is_member": false}))
+}
+
+invites_as(caller, by, more) := does(caller, "orgs.invitations.create", in_org("invitation", "i", "acme", object.union({"after": {"email": "x@acme.example", "roles": [], "invited_by": by}}, more)))

@@ -5,8 +5,8 @@ import data.mandate.request
 # METADATA
 # description: |
 #   Vendors and those who manage them: a client with the scope oem:partner_token makes and cuts integrations, one of a vendor
-#   those of that vendor only. Nothing but the status is changed, and what was enabled by a user is cut and never made
-#   anew.
+#   those of that vendor only. Nothing but the status is changed, and what was enabled by a user, or what the organization
+#   has ended, is never made anew.
 oem_actions := {
 	"orgs.integrations.list",
 	"orgs.integrations.get",
@@ -45,6 +45,8 @@ oem_action if verb in {"list", "get", "delete"}
 
 oem_action if {
 	verb == "create"
+	not request.has(properties, "before")
+	not object.get(properties, "ended_by", "") == "org"
 	data.vendors[id].status == "active"
 	after.kind == "external"
 	after.status == "active"
@@ -65,10 +67,10 @@ oem_action if {
 
 of_the_status := ["status", "suspended_by"]
 
-# What one side has suspended, the other does not resume.
+# What one side has suspended, the other does not resume, nor delete, to make it anew.
 resumable if collection != "orgs.integrations"
 
-resumable if not verb in {"update", "enable"}
+resumable if not verb in {"update", "enable", "delete"}
 
 resumable if object.get(before, "status", "active") == "active"
 
@@ -84,4 +86,11 @@ resumable if {
 resumable if {
 	capacity in {"member", "owner", "organization"}
 	object.get(before, "suspended_by", "org") == "org"
+}
+
+# Either side can always cut the relationship; only what the tenant has suspended is the tenant's.
+resumable if {
+	verb == "delete"
+	capacity in {"member", "owner", "organization"}
+	before.suspended_by == "vendor"
 }

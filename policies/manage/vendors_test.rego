@@ -72,7 +72,7 @@ test_vendors_side_sees_and_cuts if {
 	may(integration(caller, "get", "backupco", "acme", {"before": active_one}))
 	may(integration(caller, "update", "backupco", "acme", {"before": active_one, "after": suspended_one}))
 	may(integration(caller, "rotate", "backupco", "acme", {"before": active_one}))
-	may(integration(caller, "delete", "backupco", "acme", {"before": suspended_one}))
+	may(integration(caller, "delete", "backupco", "acme", {"before": active_one}))
 	may(integration(oem("oem"), "list", "", "acme", {}))
 	may(integration(oem("oem"), "delete", "syncco", "acme", {"before": facts.orgs.acme.integrations.syncco}))
 }
@@ -97,17 +97,40 @@ test_integration_is_no_way_into_another_org if {
 test_integration_is_resumed_by_the_side_that_suspended_it if {
 	may(integration(oem("backupco-app"), "update", "backupco", "acme", {"before": active_one, "after": by_side("vendor")}))
 	may(integration(oem("backupco-app"), "update", "backupco", "acme", {"before": by_side("vendor"), "after": active_one}))
+	may(integration(oem("backupco-app"), "delete", "backupco", "acme", {"before": by_side("vendor")}))
+	every side in ["org", "tenant", ""] {
+		may_not(integration(oem("backupco-app"), "delete", "backupco", "acme", {"before": by_side(side)}), "vendor_not_authorized")
+	}
 	every caller in [alice, acme_backend] {
 		may(integration(caller, "update", "backupco", "acme", {"before": by_side("org"), "after": active_one}))
 		every side in ["vendor", "tenant", ""] {
 			may_not(integration(caller, "update", "backupco", "acme", {"before": by_side(side), "after": active_one}), "suspended_by_others")
-			may(integration(caller, "delete", "backupco", "acme", {"before": by_side(side)}))
 		}
+		every side in ["tenant", ""] {
+			may_not(integration(caller, "delete", "backupco", "acme", {"before": by_side(side)}), "suspended_by_others")
+		}
+		may(integration(caller, "delete", "backupco", "acme", {"before": by_side("vendor")}))
+		may(integration(caller, "delete", "backupco", "acme", {"before": by_side("org")}))
+		may(integration(caller, "delete", "backupco", "acme", {"before": suspended_one}))
 	}
 	may_not(enables(acme_backend, "bob", ["documents:read"], {"before": by_side("tenant")}), "suspended_by_others")
 	every side in ["vendor", "tenant", "org"] {
 		may(integration(root, "update", "backupco", "acme", {"before": by_side(side), "after": active_one}))
+		may(integration(root, "delete", "backupco", "acme", {"before": by_side(side)}))
 	}
+}
+
+ended_by(side) := object.union(external({}), {"ended_by": side})
+
+test_what_the_organization_has_ended_is_the_organizations_to_make_anew if {
+	every caller in [oem("backupco-app"), oem("oem")] {
+		may_not(integration(caller, "create", "backupco", "globex", ended_by("org")), "vendor_not_authorized")
+		may(integration(caller, "create", "backupco", "globex", ended_by("vendor")))
+		there := object.union(external({}), {"before": active_one})
+		may_not(integration(caller, "create", "backupco", "globex", there), "vendor_not_authorized")
+	}
+	may(integration(root, "create", "backupco", "acme", ended_by("org")))
+	may(integration(acme_backend, "create", "backupco", "acme", ended_by("org")))
 }
 
 # What an integration is for, the client by which it is used is registered for, and the user who enabled it holds, also when it

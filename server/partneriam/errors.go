@@ -107,6 +107,7 @@ func codes() map[string]int {
 		"domain_unknown":        8150,
 		"domain_has_connection": 8149,
 		"domain_taken":          8157,
+		"issuer_fixed":          7900,
 		"already_verified":      8156,
 		"challenge_not_met":     8168,
 		"challenge_changed":     8168,
