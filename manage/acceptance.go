@@ -50,7 +50,7 @@ func (m *Manager) AcceptInvitation(ctx context.Context, q *Request, org, id, use
 		if err := c.proveMailbox(ctx, org, id, user, before, token); err != nil {
 			return nil, err
 		}
-		if _, err := c.permit(ctx, "orgs.invitations.accept", resource); err != nil {
+		if err := c.permit(ctx, "orgs.invitations.accept", resource); err != nil {
 			return nil, err
 		}
 		if !found {
@@ -150,7 +150,7 @@ func (m *Manager) RegisterInvited(ctx context.Context, q *Request, token, passwo
 		user := directory.User{Username: i.Email, Email: i.Email, EmailVerified: true, Status: directory.Active}
 		id := strings.ToLower(rand.Text())
 		resource := Resource{Type: "user", ID: id, Properties: map[string]any{"org": ref.Org, "invitation": ref.ID, "mailed": i.Mailed, "after": user}}
-		if _, err := c.permit(ctx, "users.register", resource); err != nil {
+		if err := c.permit(ctx, "users.register", resource); err != nil {
 			return nil, err
 		}
 		if !i.Mailed {

@@ -17,7 +17,6 @@ import (
 	"mandate/datastore/memo"
 	"mandate/delivery"
 	"mandate/directory"
-	"mandate/engine"
 )
 
 // repeatable is how long the answer to a write is kept for a repetition of it.
@@ -92,22 +91,22 @@ func (c *change) standing(ctx context.Context) error {
 }
 
 // permit asks the policy.
-func (c *change) permit(ctx context.Context, action string, resource Resource) (*engine.Decision, error) {
+func (c *change) permit(ctx context.Context, action string, resource Resource) error {
 	decision, err := c.m.Permit(ctx, c.reading, c.q, action, resource)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(decision.Reasons) > 0 {
 		c.reason = decision.Reasons[0].Code
 	}
 	if c.q.Key == "" {
-		return decision, nil
+		return nil
 	}
 	c.asked.Action = action
 	if c.asked.Resource, err = json.Marshal(resource, json.Deterministic(true)); err != nil {
-		return nil, fmt.Errorf("keep what the policy was asked: %w", err)
+		return fmt.Errorf("keep what the policy was asked: %w", err)
 	}
-	return decision, nil
+	return nil
 }
 
 // expects checks the conditions of the request against the record at the place.

@@ -77,7 +77,7 @@ func (m *Manager) RotateConnection(ctx context.Context, q *Request, ids []string
 			return nil, err
 		}
 		resource := k.resourceOf(ids, before, nil)
-		if _, err := c.permit(ctx, "orgs.connections.rotate", resource); err != nil {
+		if err := c.permit(ctx, "orgs.connections.rotate", resource); err != nil {
 			return nil, err
 		}
 		if before == nil {

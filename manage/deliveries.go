@@ -98,7 +98,7 @@ func (m *Manager) deliveries(ctx context.Context, r *memo.Reading, filled *page,
 func (m *Manager) Replay(ctx context.Context, q *Request, id string) (*Answer, error) {
 	return m.change(ctx, q, func(c *change) (*Answer, error) {
 		resource := Resource{Type: deliveryType, ID: id}
-		if _, err := c.permit(ctx, "deliveries.replay", resource); err != nil {
+		if err := c.permit(ctx, "deliveries.replay", resource); err != nil {
 			return nil, err
 		}
 		letter, err := m.o.Deliveries.DeadLetter(ctx, c, id)

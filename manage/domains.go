@@ -111,7 +111,7 @@ func (m *Manager) VerifyDomain(ctx context.Context, r *memo.Reading, q *Request,
 		}
 		after := verified(before, c.at)
 		resource := k.resourceOf(ids, before, after)
-		if _, err := c.permit(ctx, "orgs.domains.verify", resource); err != nil {
+		if err := c.permit(ctx, "orgs.domains.verify", resource); err != nil {
 			return nil, err
 		}
 		switch {

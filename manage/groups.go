@@ -46,7 +46,7 @@ func (m *Manager) ProvisionGroup(ctx context.Context, q *Request, org string, d 
 		if err := orgRoles().about(ctx, c, ids, nil, &after, resource.Properties); err != nil {
 			return nil, err
 		}
-		if _, err := c.permit(ctx, "orgs.roles.create", resource); err != nil {
+		if err := c.permit(ctx, "orgs.roles.create", resource); err != nil {
 			return nil, err
 		}
 		if hidden, err := m.group(ctx, c, org, d.Name); err != nil {
@@ -114,7 +114,7 @@ func (m *Manager) ChangeGroup(ctx context.Context, q *Request, org, id string, w
 }
 
 func (c *change) seenGroup(ctx context.Context, org, id string) (*Group, error) {
-	if _, err := c.permit(ctx, "orgs.roles.get", groupResource(org, id)); err != nil {
+	if err := c.permit(ctx, "orgs.roles.get", groupResource(org, id)); err != nil {
 		return nil, err
 	}
 	g, err := c.m.group(ctx, c, org, id)
@@ -146,7 +146,7 @@ func (c *change) changeGroup(ctx context.Context, org string, g *Group, d GroupD
 		}
 	}
 	if next.ExternalID != g.Provisioned.ExternalID || next.DisplayName != g.Provisioned.DisplayName {
-		if _, err := c.permit(ctx, "orgs.roles.update", groupResource(org, g.ID)); err != nil {
+		if err := c.permit(ctx, "orgs.roles.update", groupResource(org, g.ID)); err != nil {
 			return err
 		}
 	}

@@ -284,7 +284,7 @@ func (c *change) enable(ctx context.Context, ids []string, body jsontext.Value) 
 		after.Client, problem = c.onlyClient(ctx, ids[1])
 	}
 	resource := k.resourceOf(ids, before, &after)
-	if _, err := c.permit(ctx, "orgs.integrations.enable", resource); err != nil {
+	if err := c.permit(ctx, "orgs.integrations.enable", resource); err != nil {
 		return nil, err
 	}
 	if problem == nil {

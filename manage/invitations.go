@@ -355,7 +355,7 @@ func (c *change) resend(ctx context.Context, org, id string) (*Answer, error) {
 	if found {
 		resource.Properties["before"] = before
 	}
-	if _, err := c.permit(ctx, "orgs.invitations.resend", resource); err != nil {
+	if err := c.permit(ctx, "orgs.invitations.resend", resource); err != nil {
 		return nil, err
 	}
 	if !found {

@@ -277,7 +277,7 @@ func (k *kind[T]) permitted(ctx context.Context, c *change, ids []string, w Writ
 	}
 	if k.shared && before == nil && w.id == idInPath {
 		// To whoever may not know of it, it is as if it belonged to somebody else.
-		if _, err := c.permit(ctx, k.name+".get", k.resourceOf(ids, nil, nil)); err != nil {
+		if err := c.permit(ctx, k.name+".get", k.resourceOf(ids, nil, nil)); err != nil {
 			return nil, err
 		}
 	}
@@ -297,7 +297,7 @@ func (k *kind[T]) permitted(ctx context.Context, c *change, ids []string, w Writ
 	if k.about != nil && problem == nil {
 		problem = k.about(ctx, c, ids, before, after, resource.Properties)
 	}
-	if _, err := c.permit(ctx, k.name+action, resource); err != nil {
+	if err := c.permit(ctx, k.name+action, resource); err != nil {
 		return nil, err
 	}
 	if before == nil && w.Merge {
@@ -392,7 +392,7 @@ func (k *kind[T]) delete(ctx context.Context, c *change, ids []string) (*Answer,
 	if k.about != nil {
 		problem = k.about(ctx, c, ids, before, nil, resource.Properties)
 	}
-	if _, err := c.permit(ctx, k.name+".delete", resource); err != nil {
+	if err := c.permit(ctx, k.name+".delete", resource); err != nil {
 		return nil, err
 	}
 	if before == nil {

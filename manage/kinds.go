@@ -309,7 +309,7 @@ func aboutUser(ctx context.Context, c *change, ids []string, before, after *dire
 		return nil
 	}
 	// Whoever may not know of the user must not tell by the work it takes either.
-	if _, hidden := c.permit(ctx, "users.get", Resource{Type: "user", ID: ids[0]}); hidden == nil && before != nil && before.Status == directory.Active {
+	if hidden := c.permit(ctx, "users.get", Resource{Type: "user", ID: ids[0]}); hidden == nil && before != nil && before.Status == directory.Active {
 		properties["sole_holder_in"], err = c.soleHolderIn(ctx, ids[0])
 	}
 	return err

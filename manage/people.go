@@ -154,7 +154,7 @@ func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d
 			return nil, err
 		}
 		// Who may not make such a user does not learn whether there is one.
-		if _, err := c.permit(ctx, "users.create", usersOf(org).resourceOf([]string{id}, nil, &user)); err != nil {
+		if err := c.permit(ctx, "users.create", usersOf(org).resourceOf([]string{id}, nil, &user)); err != nil {
 			return nil, err
 		}
 		existing, err := c.samePerson(ctx, org, user)
@@ -366,7 +366,7 @@ func (c *change) seen(ctx context.Context, org, id, action string) (*Person, err
 			return nil, err
 		}
 	}
-	if _, err := c.permit(ctx, action, resource); err != nil {
+	if err := c.permit(ctx, action, resource); err != nil {
 		return nil, err
 	}
 	switch {
@@ -403,7 +403,7 @@ func (c *change) changePerson(ctx context.Context, org string, before *Person, d
 		if email, ok := patch["email"].(string); ok {
 			after.Email = email
 		}
-		if _, err := c.permit(ctx, "users.update", usersOf(org).resourceOf([]string{before.ID}, &before.User, &after)); err != nil {
+		if err := c.permit(ctx, "users.update", usersOf(org).resourceOf([]string{before.ID}, &before.User, &after)); err != nil {
 			return err
 		}
 		if err := c.free(ctx, after.Username, before.ID); err != nil {
@@ -468,7 +468,7 @@ func (m *Manager) RemovePerson(ctx context.Context, q *Request, org, id string) 
 
 // permitted is permit where a refusal is no error.
 func (c *change) permitted(ctx context.Context, action string, resource Resource) (bool, error) {
-	_, err := c.permit(ctx, action, resource)
+	err := c.permit(ctx, action, resource)
 	if refused := (*Refusal)(nil); errors.As(err, &refused) || errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

@@ -18,7 +18,7 @@ func (k *kind[T]) rotate(ctx context.Context, c *change, ids []string, problem e
 		return nil, err
 	}
 	resource := k.resourceOf(ids, before, nil)
-	if _, err := c.permit(ctx, k.name+".rotate", resource); err != nil {
+	if err := c.permit(ctx, k.name+".rotate", resource); err != nil {
 		return nil, err
 	}
 	if before == nil {

@@ -142,7 +142,7 @@ func (m *Manager) end(ctx context.Context, q *Request, action, kind, user, id st
 			named = "*"
 		}
 		resource := ofUser(kind, named, user)
-		if _, err := c.permit(ctx, action, resource); err != nil {
+		if err := c.permit(ctx, action, resource); err != nil {
 			return nil, err
 		}
 		if err := m.known(ctx, c, user); err != nil {
@@ -164,7 +164,7 @@ func (m *Manager) end(ctx context.Context, q *Request, action, kind, user, id st
 func (m *Manager) ResetPassword(ctx context.Context, q *Request, user string) (*Answer, error) {
 	return m.change(ctx, q, func(c *change) (*Answer, error) {
 		resource := ofUser("user", user, user)
-		if _, err := c.permit(ctx, "users.password", resource); err != nil {
+		if err := c.permit(ctx, "users.password", resource); err != nil {
 			return nil, err
 		}
 		if err := m.known(ctx, c, user); err != nil {
@@ -202,7 +202,7 @@ func (m *Manager) TakeConsentBack(ctx context.Context, q *Request, user, client,
 		if found {
 			resource.Properties["before"] = before
 		}
-		if _, err := c.permit(ctx, "consents.delete", resource); err != nil {
+		if err := c.permit(ctx, "consents.delete", resource); err != nil {
 			return nil, err
 		}
 		if _, given := before.Orgs[org]; !given {

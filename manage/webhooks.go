@@ -130,7 +130,7 @@ func (m *Manager) TestWebhook(ctx context.Context, q *Request, id string) (*Answ
 			return nil, err
 		}
 		resource := k.resourceOf(ids, w, nil)
-		if _, err := c.permit(ctx, "webhooks.test", resource); err != nil {
+		if err := c.permit(ctx, "webhooks.test", resource); err != nil {
 			return nil, err
 		}
 		if w == nil {

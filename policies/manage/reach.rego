@@ -80,7 +80,10 @@ id_chosen if properties.id_from in {"body", "path"}
 profile := data.orgs[org].profile
 
 # Other scripts have letters that look alike, or become the same in lower case.
-ascii(email) := email if regex.match(`^[!-~]+$`, email)
+ascii(email) := email if {
+	is_string(email)
+	regex.match(`^[!-~]+$`, email)
+}
 
 invitee := data.users[input.caller.sub]
 

@@ -2,6 +2,9 @@ package partneriam
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
 
 	"mandate/directory"
 	"mandate/manage"
@@ -29,13 +32,12 @@ func domainOf(name string, d directory.Domain) domain {
 	return shown
 }
 
-func domains(ctx context.Context, from records, org string) ([]domain, error) {
-	all, err := every[directory.Domain](ctx, from, manage.Domains(), org)
+func domainsOf(all []entry[directory.Domain]) []domain {
 	shown := []domain{}
 	for _, e := range all {
 		shown = append(shown, domainOf(e.id, e.record))
 	}
-	return shown, err
+	return shown
 }
 
 // domain is the one that the route names after its organization.
@@ -57,8 +59,8 @@ func listDomains(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := domains(ctx, c, org)
-	return list[domain]{all}, err
+	all, err := every[directory.Domain](ctx, c, manage.Domains(), org)
+	return list[domain]{domainsOf(all)}, err
 }
 
 func createDomain(ctx context.Context, c *call) (any, error) {
@@ -91,9 +93,9 @@ func getDomain(ctx context.Context, c *call) (any, error) {
 	return domainOf(name, record), err
 }
 
-// verifyDomain looks for the challenge in the DNS. With just-in-time provisioning, people of the domain can join from then on.
+// verifyDomain looks for the challenge in the DNS. Whether people of the domain join from then on is for the policies to be set to.
 func verifyDomain(ctx context.Context, c *call) (any, error) {
-	org, record, err := c.org(ctx, c.Params[0])
+	org, _, err := c.org(ctx, c.Params[0])
 	if err != nil {
 		return nil, err
 	}
@@ -101,21 +103,15 @@ func verifyDomain(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Manage.VerifyDomain(ctx, c.Reading, c.Request, []string{org, name}); err != nil {
+	answer, err := c.Manage.VerifyDomain(ctx, c.Reading, c.Request, []string{org, name})
+	if err != nil {
 		return nil, explained(manage.Domains(), err)
 	}
-	request := *c.Request
-	request.Key, request.IfMatch = "", 0 // those of the verification
-	c.Request = &request
-	return c.write(ctx, func(ctx context.Context, b batch) (any, error) {
-		if notesOf(record).Policies.joins() {
-			if err := b.letJoin(ctx, org, notesOf(record).Policies); err != nil {
-				return nil, err
-			}
-		}
-		verified, err := get[directory.Domain](ctx, b, manage.Domains(), org, name)
-		return domainOf(name, verified), err
-	})
+	var verified directory.Domain
+	if err := json.Unmarshal(answer.Body, &verified); err != nil {
+		return nil, fmt.Errorf("read the verified domain: %w", err)
+	}
+	return domainOf(name, verified), nil
 }
 
 func deleteDomain(ctx context.Context, c *call) (any, error) {

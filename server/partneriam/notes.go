@@ -22,13 +22,15 @@ type notes struct {
 	ModifiedAt  time.Time                  `json:"modified_at,omitzero"`
 }
 
-// notesOf are the notes of an organization. Whoever manages it may have written something else there: then there are none.
+// notesOf are the notes of an organization. Whoever manages it may have written something else there: then there are none. Who joins is
+// never read from there.
 func notesOf(o directory.Org) notes {
 	var n notes
 	text, err := json.Marshal(o.Metadata[notesKey])
 	if err != nil || json.Unmarshal(text, &n) != nil {
 		n = notes{}
 	}
+	n.Policies.JITPolicy, n.Policies.MemberPolicy = nil, nil
 	if n.Connections == nil {
 		n.Connections = map[string]connectionNotes{}
 	}

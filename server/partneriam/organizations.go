@@ -86,13 +86,18 @@ func (a *API) organization(ctx context.Context, from records, id string) (*organ
 	}
 	n := notesOf(record)
 	shown := &organization{ID: pack(orgID, id), Name: record.Name, Display: n.Display, Metadata: map[string]string{},
-		IsActive: record.Status == directory.Active, IsAuthRestrictedToDomain: n.Restricted, Policies: n.Policies, CreatedDate: n.CreatedAt, ModifiedDate: n.ModifiedAt}
+		IsActive: record.Status == directory.Active, IsAuthRestrictedToDomain: n.Restricted, CreatedDate: n.CreatedAt, ModifiedDate: n.ModifiedAt}
 	for name, value := range record.Metadata {
 		if text, ok := value.(string); ok {
 			shown.Metadata[name] = text
 		}
 	}
-	if shown.Domains, err = domains(ctx, from, id); err != nil {
+	all, err := every[directory.Domain](ctx, from, manage.Domains(), id)
+	if err != nil {
+		return nil, err
+	}
+	shown.Domains = domainsOf(all)
+	if shown.Policies, err = policiesOf(ctx, from, id, n, all); err != nil {
 		return nil, err
 	}
 	shown.Connections, err = a.connections(ctx, from, id, n)

@@ -11,7 +11,7 @@ import (
 )
 
 // policies are those of an organization. JITPolicy and MemberPolicy say who joins the organization by signing in, and as what: they are
-// the auto_join of its verified domains. PasswordPolicy and SessionPolicy are kept and returned, and Mandate does not enforce them;
+// the auto_join of its verified domains, and kept nowhere else. PasswordPolicy and SessionPolicy are kept and returned, and Mandate does not enforce them;
 // a second factor, which it does not have, cannot be enforced, and so MFAPolicy cannot say that it is.
 type policies struct {
 	JITPolicy      *jitPolicy      `json:"JITPolicy,omitempty"`
@@ -40,11 +40,6 @@ type passwordPolicy struct {
 type sessionPolicy struct {
 	AccessTokenTTL  *int `json:"AccessTokenTTL,omitempty"`
 	RefreshTokenTTL *int `json:"RefreshTokenTTL,omitempty"`
-}
-
-// joins says whether people join by signing in.
-func (p policies) joins() bool {
-	return p.JITPolicy != nil && p.JITPolicy.Enabled != nil && *p.JITPolicy.Enabled
 }
 
 // contradicts says what in them cannot be together.
@@ -83,8 +78,29 @@ func setPolicies(ctx context.Context, c *call) (any, error) {
 			return nil, err
 		}
 		record, err := get[directory.Org](ctx, b, manage.Orgs(), id)
-		return notesOf(record).Policies, err
+		if err != nil {
+			return nil, err
+		}
+		all, err := every[directory.Domain](ctx, b, manage.Domains(), id)
+		if err != nil {
+			return nil, err
+		}
+		return policiesOf(ctx, b, id, notesOf(record), all)
 	})
+}
+
+// policiesOf are the policies of an organization that has these domains. MemberPolicy is left out when it could not say it all.
+func policiesOf(ctx context.Context, from records, org string, n notes, domains []entry[directory.Domain]) (policies, error) {
+	roles, alike := joinedAs(domains)
+	enabled := roles != nil
+	shown := n.Policies
+	shown.JITPolicy = &jitPolicy{&enabled}
+	if !alike || len(roles) != 1 {
+		return shown, nil
+	}
+	own, err := ownRoles(ctx, from, org)
+	shown.MemberPolicy = &memberPolicy{roleOf(org, roles[0], own).id()}
+	return shown, err
 }
 
 // setPolicies sets those that are given.
@@ -94,15 +110,8 @@ func (b batch) setPolicies(ctx context.Context, id string, given *policies, now 
 		return err
 	}
 	n := notesOf(o)
-	joined := n.Policies.joins()
-	if given.JITPolicy != nil {
-		n.Policies.JITPolicy = given.JITPolicy
-	}
 	if given.MFAPolicy != nil {
 		n.Policies.MFAPolicy = given.MFAPolicy
-	}
-	if given.MemberPolicy != nil {
-		n.Policies.MemberPolicy = given.MemberPolicy
 	}
 	if given.PasswordPolicy != nil {
 		n.Policies.PasswordPolicy = given.PasswordPolicy
@@ -117,15 +126,7 @@ func (b batch) setPolicies(ctx context.Context, id string, given *policies, now 
 	if err := n.Policies.contradicts(); err != nil {
 		return err
 	}
-	if n.Policies.joins() && !joined {
-		if err := b.hasConnection(ctx, id); err != nil {
-			return err
-		}
-	}
-	if given.JITPolicy == nil && given.MemberPolicy == nil {
-		return nil
-	}
-	return b.letJoin(ctx, id, n.Policies)
+	return b.letJoin(ctx, id, given)
 }
 
 // hasConnection refuses an organization without a provider whose users could join.
@@ -140,18 +141,70 @@ func (b batch) hasConnection(ctx context.Context, org string) error {
 	return nil
 }
 
-// letJoin lets the people of the verified domains join as the policies say, or no more.
-func (b batch) letJoin(ctx context.Context, org string, p policies) error {
-	roles, err := b.joinsAs(ctx, org, p)
-	if err != nil {
-		return err
+// joinedAs are the roles with which people of the verified domains join, nil when nobody does, and whether they are alike in all
+// domains that let people join.
+func joinedAs(domains []entry[directory.Domain]) (roles []string, alike bool) {
+	for _, e := range domains {
+		switch {
+		case e.record.Status != directory.Verified || len(e.record.AutoJoin) == 0:
+		case roles == nil:
+			roles = e.record.AutoJoin
+		case !slices.Equal(roles, e.record.AutoJoin):
+			return roles, false
+		}
+	}
+	return roles, true
+}
+
+// letJoin lets the people of the verified domains join as the given policies say, or no more. What they leave out is as the domains
+// say: the metadata of an organization may have been written by somebody who may not say who joins it.
+func (b batch) letJoin(ctx context.Context, org string, given *policies) error {
+	var enabled *bool
+	if given.JITPolicy != nil {
+		enabled = given.JITPolicy.Enabled
+	}
+	var named []string
+	if given.MemberPolicy != nil && given.MemberPolicy.DefaultMemberRole != "" {
+		var err error
+		if named, err = b.memberRole(ctx, org, given.MemberPolicy.DefaultMemberRole); err != nil {
+			return err
+		}
+	}
+	if enabled == nil && named == nil {
+		return nil
 	}
 	all, err := every[directory.Domain](ctx, b, manage.Domains(), org)
 	if err != nil {
 		return err
 	}
+	joined, _ := joinedAs(all)
+	switch {
+	case enabled == nil && joined == nil:
+		return fail(8159, "DefaultMemberRole is the role of those who join, and nobody does: send JITPolicy with it.")
+	case enabled != nil && *enabled && joined == nil:
+		if err := b.hasConnection(ctx, org); err != nil {
+			return err
+		}
+	}
 	for _, e := range all {
-		if e.record.Status != directory.Verified || slices.Equal(e.record.AutoJoin, roles) {
+		joins := len(e.record.AutoJoin) > 0
+		if enabled != nil {
+			joins = *enabled
+		}
+		roles := named
+		switch {
+		case e.record.Status != directory.Verified:
+			continue
+		case !joins:
+			roles = []string{}
+		case named == nil && len(e.record.AutoJoin) > 0:
+			continue
+		case named == nil:
+			if roles, err = b.joinsAs(ctx, org, all); err != nil {
+				return err
+			}
+		}
+		if slices.Equal(e.record.AutoJoin, roles) {
 			continue
 		}
 		if err := b.patch(ctx, manage.Domains(), map[string]any{"auto_join": roles}, org, e.id); err != nil {
@@ -161,16 +214,14 @@ func (b batch) letJoin(ctx context.Context, org string, p policies) error {
 	return nil
 }
 
-// joinsAs are the roles of those who join: of the organization's own policy, or the default role of the tenant.
-func (b batch) joinsAs(ctx context.Context, org string, p policies) ([]string, error) {
-	if p.MemberPolicy != nil && p.MemberPolicy.DefaultMemberRole != "" {
-		named, err := b.memberRole(ctx, org, p.MemberPolicy.DefaultMemberRole)
-		if err != nil || p.joins() {
-			return named, err
-		}
+// joinsAs are the roles of those who join when the request names none: those of the other domains, or the default role of the tenant.
+func (b batch) joinsAs(ctx context.Context, org string, domains []entry[directory.Domain]) ([]string, error) {
+	roles, alike := joinedAs(domains)
+	if !alike {
+		return nil, fail(8159, "Set DefaultMemberRole, for the domains have different ones.")
 	}
-	if !p.joins() {
-		return []string{}, nil
+	if roles != nil {
+		return roles, nil
 	}
 	all, err := every[directory.Role](ctx, b, manage.Roles())
 	if err != nil {
@@ -178,7 +229,7 @@ func (b batch) joinsAs(ctx context.Context, org string, p policies) ([]string, e
 	}
 	for _, e := range all {
 		if e.record.Default {
-			return []string{e.id}, nil
+			return b.memberRole(ctx, org, role{name: e.id}.id())
 		}
 	}
 	return nil, fail(8159, "Set DefaultMemberRole, for the tenant has no default role.")
