@@ -236,3 +236,13 @@ func TestTemplatesOfAFolder(t *testing.T) {
 		t.Error("a folder that is not there is taken")
 	}
 }
+
+// TestInvitationOfNobody has no inviter: it was made by software.
+func TestInvitationOfNobody(t *testing.T) {
+	m := Invitation("https://mandate.example", "bob@acme.example", "Acme Industries", "", directory.NewSecret("mdt_iv_x_token"), time.Now())
+	mail, err := builtIn(t).render(m.Template, m.Data)
+	if err != nil || !strings.Contains(mail.text, "You are invited to Acme Industries at") ||
+		!strings.Contains(mail.html, "<p>You are invited to <bdi>Acme Industries</bdi>") {
+		t.Errorf("%+v, %v", mail, err)
+	}
+}

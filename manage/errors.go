@@ -14,7 +14,7 @@ var (
 	// ErrNotFound is the error for what does not exist, and for what the policy hides.
 	ErrNotFound = errors.New("there is nothing with this id here, or not for this caller")
 	// ErrChanged means that the record has not the revision that the caller expects.
-	ErrChanged = errors.New("the record has another revision: read it again and decide anew")
+	ErrChanged = errors.New("the record is not as If-Match or If-None-Match expects it: read it again and decide anew")
 	// ErrKeyReused means that the idempotency key has been used for another request.
 	ErrKeyReused = errors.New("the idempotency key has been used for another request: use a new one for each")
 )

@@ -255,7 +255,7 @@ func (c *change) send(ctx context.Context, org, id string, i directory.Invitatio
 	if err != nil {
 		return nil, err
 	}
-	inviter := profile.Name
+	inviter := "" // nobody is named
 	if user, found, err := c.tenant().User(i.InvitedBy).Find(ctx, c); err != nil {
 		return nil, err
 	} else if found {

@@ -65,8 +65,37 @@ func members() *kind[directory.Member] { return Members().(*kind[directory.Membe
 func usersOf(org string) *kind[directory.User] {
 	k := Users().(*kind[directory.User])
 	k.org = func([]string, directory.User) string { return org }
-	k.about = nil // an address in a verified domain of the organization needs no other proof
+	// An address in a verified domain of the organization needs no other proof.
+	k.about = func(ctx context.Context, c *change, ids []string, _, _ *directory.User, properties map[string]any) (err error) {
+		properties["member_elsewhere"], err = c.memberElsewhere(ctx, org, ids[0])
+		return err
+	}
+	k.after = func(ctx context.Context, c *change, ids []string, before, after *directory.User) error {
+		if before == nil || after == nil || directory.SameEmail(before.Email, after.Email) {
+			return nil
+		}
+		return c.endReset(ctx, ids[0])
+	}
 	return k
+}
+
+// memberElsewhere says whether the user has a membership, of whatever status, in another organization.
+func (c *change) memberElsewhere(ctx context.Context, org, user string) (elsewhere bool, err error) {
+	err = c.tenant().OrgsOf(ctx, c, user, func(other string) error {
+		elsewhere = elsewhere || other != org
+		return nil
+	})
+	return elsewhere, err
+}
+
+// endReset ends the reset of the user's password that is under way: its link went to another address.
+func (c *change) endReset(ctx context.Context, user string) error {
+	secrets, _, err := c.tenant().UserSecrets(user).Find(ctx, c)
+	if err != nil || secrets.Reset == "" {
+		return err
+	}
+	secrets.Reset = ""
+	return c.tenant().UserSecrets(user).Put(ctx, c, secrets)
 }
 
 // unconditional is the change without the conditions of the request, which are about the whole that is written in parts.
@@ -137,7 +166,8 @@ func (m *Manager) Person(ctx context.Context, r *memo.Reading, q *Request, org, 
 }
 
 // ProvisionPerson makes somebody a member of the organization: a new user, or the one who is there already with the same verified
-// email address in a domain that the organization has verified. The address is the username when only that is given.
+// email address in a domain that the organization has verified, who keeps their username. The address is the username when only that is
+// given.
 func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d PersonData) (*Answer, error) {
 	if err := d.check(); err != nil {
 		return nil, err
@@ -179,11 +209,6 @@ func (m *Manager) ProvisionPerson(ctx context.Context, q *Request, org string, d
 		}
 		if err := write(ctx, c, members(), []string{org, id}, map[string]any{"roles": []string{}, "status": status}); err != nil {
 			return nil, err
-		}
-		if existing != "" { // who is a member now
-			if err := write(ctx, c, usersOf(org), []string{id}, map[string]any{"username": user.Username}); err != nil {
-				return nil, err
-			}
 		}
 		record := directory.Provisioned{ExternalID: d.ExternalID, Attributes: d.Attributes, Made: existing == "", CreatedAt: c.at.UTC(), ModifiedAt: c.at.UTC()}
 		if err := c.provision(ctx, directory.ProvisionedMembers, org, id, directory.Provisioned{}, record); err != nil {
@@ -268,14 +293,23 @@ func (c *change) samePerson(ctx context.Context, org string, user directory.User
 // maxSameEmail bounds how many users with one address are looked at.
 const maxSameEmail = 100
 
-// free refuses a username that another record of the tenant has, without saying which.
+// free refuses a username that another record of the tenant has, in whatever case, without saying which.
 func (c *change) free(ctx context.Context, username, id string) error {
 	t := c.tenant()
-	owner, found, err := t.Username(username).Find(ctx, c)
+	found, own, looked := false, false, 0
+	err := c.m.named(ctx, c, username, func(other string) error {
+		if looked++; looked > maxSameEmail {
+			return taken("The userName")
+		}
+		u, _, err := t.User(other).Find(ctx, c)
+		own = own || other == id && u.Username == username
+		found = found || other != id && strings.EqualFold(u.Username, username)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if found && owner.ID == id {
+	if own {
 		return nil
 	}
 	for _, p := range []datastore.Path{t.User(username).Path, t.Client(username).Path, t.APIKey(username).Path} {
@@ -403,13 +437,18 @@ func (c *change) changePerson(ctx context.Context, org string, before *Person, d
 		if email, ok := patch["email"].(string); ok {
 			after.Email = email
 		}
-		if err := c.permit(ctx, "users.update", usersOf(org).resourceOf([]string{before.ID}, &before.User, &after)); err != nil {
+		users, ids := usersOf(org), []string{before.ID}
+		resource := users.resourceOf(ids, &before.User, &after)
+		if err := users.about(ctx, c, ids, &before.User, &after, resource.Properties); err != nil {
+			return err
+		}
+		if err := c.permit(ctx, "users.update", resource); err != nil {
 			return err
 		}
 		if err := c.free(ctx, after.Username, before.ID); err != nil {
 			return err
 		}
-		if err := write(ctx, c, usersOf(org), []string{before.ID}, patch); err != nil {
+		if err := write(ctx, c, users, ids, patch); err != nil {
 			return err
 		}
 	}
@@ -436,14 +475,11 @@ func (m *Manager) RemovePerson(ctx context.Context, q *Request, org, id string) 
 			return nil, err
 		}
 		c = c.unconditional()
-		whole := p.Provisioned.Made
-		err = c.tenant().OrgsOf(ctx, c, id, func(other string) error {
-			whole = whole && other == org
-			return nil
-		})
+		elsewhere, err := c.memberElsewhere(ctx, org, id)
 		if err != nil {
 			return nil, err
 		}
+		whole := p.Provisioned.Made && !elsewhere
 		users := usersOf(org)
 		resource := users.resourceOf([]string{id}, &p.User, nil)
 		resource.Properties["provisioned"] = true

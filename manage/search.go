@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"mandate/datastore"
 	"mandate/datastore/memo"
@@ -13,10 +14,11 @@ import (
 // ErrTooMany means that more records would have to be looked at than one request may cost.
 var ErrTooMany = errors.New("too many records would have to be looked at: ask for one of them, or for a part")
 
-// Bounds of a search: how many members are counted, and how many are read to be compared.
+// Bounds of a search: how many members are counted, how many are read to be compared, and how many bytes of attributes those have.
 const (
 	maxCounted  = 100_000
 	maxSearched = 5000
+	maxCompared = 8 << 20
 	maxGroups   = 1000
 )
 
@@ -27,8 +29,7 @@ type By int
 const (
 	Anything By = iota
 	ByID
-	ByName // the username of a person, the display name of a group
-	ByEmail
+	ByName // the username of a person in whatever case, the display name of a group
 	ByExternalID
 	ByRole // those who hold it
 )
@@ -56,7 +57,7 @@ func (m *Manager) People(ctx context.Context, r *memo.Reading, q *Request, org s
 		}
 	}
 	found := &People{}
-	looked, most := 0, maxSearched
+	looked, most, compared := 0, maxSearched, 0
 	counted := s.Match == nil && (s.By == Anything || s.By == ByRole) // without being read
 	if counted {
 		most = maxCounted
@@ -65,14 +66,25 @@ func (m *Manager) People(ctx context.Context, r *memo.Reading, q *Request, org s
 		if looked++; looked > most {
 			return ErrTooMany
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		wanted := found.Total >= s.Skip && len(found.Items) < s.Limit
 		if counted && !wanted {
 			found.Total++
 			return nil
 		}
 		p, err := m.person(ctx, r, org, id)
-		if err != nil || p == nil || s.Match != nil && !s.Match(p) {
+		if err != nil || p == nil {
 			return err
+		}
+		if s.Match != nil {
+			if compared += len(p.Provisioned.Attributes); compared > maxCompared {
+				return ErrTooMany
+			}
+			if !s.Match(p) {
+				return nil
+			}
 		}
 		if wanted {
 			found.Items = append(found.Items, p)
@@ -97,15 +109,36 @@ func (m *Manager) candidates(ctx context.Context, r datastore.Reader, org string
 	case ByID:
 		return do(s.Value)
 	case ByName:
-		return one(t.Username(s.Value))
+		return m.named(ctx, r, s.Value, do)
 	case ByExternalID:
 		return one(t.ProvisionedAs(directory.ProvisionedMembers, org, "external_id", s.Value))
-	case ByEmail:
-		return t.UsersByEmail(ctx, r, s.Value, do)
 	case ByRole:
 		return m.holders(ctx, r, org, s.Value, do)
 	}
 	return t.Members(ctx, r, org, do)
+}
+
+// named yields those whose username may be that in some case: it is found as it is, in lower case, and as an address, which has no case.
+func (m *Manager) named(ctx context.Context, r datastore.Reader, username string, do func(id string) error) error {
+	t := m.o.Tenant
+	seen := map[string]bool{}
+	once := func(id string) error {
+		if id == "" || seen[id] {
+			return nil
+		}
+		seen[id] = true
+		return do(id)
+	}
+	for _, name := range []string{username, strings.ToLower(username)} {
+		alias, _, err := t.Username(name).Find(ctx, r)
+		if err != nil {
+			return err
+		}
+		if err := once(alias.ID); err != nil {
+			return err
+		}
+	}
+	return t.UsersByEmail(ctx, r, username, once)
 }
 
 // holders yields all who have been given the role, also those whose membership is suspended.

@@ -80,6 +80,8 @@ func (f failure) atOEM(authorization string) failure {
 		f.oem, f.detail = "INVALID_MSPC_TOKEN", "the token is not a vendor token and a partner token that belong together"
 	case f.status == http.StatusUnauthorized:
 		f.oem = "INVALID_CLIENT"
+	case f.code == "already_exists":
+		f.detail = "There is a record with this id already: choose another one." // PUT replaces nothing here
 	case f.code == "insufficient_scope", f.code == "scope_missing":
 		f.oem = "INVALID_SCOPE"
 	case f.status == http.StatusForbidden:

@@ -85,6 +85,9 @@ func TestVendorIntegrates(t *testing.T) {
 	}
 	wantRead("created", pair, "allow")
 	s.wantOEM(t, token, oemBody("acme", "syncly"), http.StatusConflict, "ALREADY_EXISTS")
+	if a := s.managed(t, token, "POST", oemPath, oemBody("acme", "syncly")); strings.Contains(a.body, "PUT") {
+		t.Errorf("advice that this wire has no method for: %v", a)
+	}
 
 	one := "/v1/orgs/acme/integrations/syncly"
 	admin := h.key("acme-manager")

@@ -32,7 +32,7 @@ func TestPartnerIAMNotesDecideNothing(t *testing.T) {
 		t.Helper()
 		p.managed(t, p.as, "GET", "/v1/orgs/acme/domains/"+domain, "").wantMembers(t, http.StatusOK, map[string]any{"status": "verified", "auto_join": want})
 	}
-	joins("acme.example", "[]")
+	joins("acme.example", "<nil>")
 	p.call("PUT", "/organizations/{acme}/policy", `{"JITPolicy": {"Enabled": true}}`).wantError(t, http.StatusForbidden, 8181)
 	p.call("GET", "/organizations/{acme}", "").wantMembers(t, http.StatusOK, map[string]any{"Policies": "map[JITPolicy:map[Enabled:false]]"})
 
@@ -46,13 +46,13 @@ func TestPartnerIAMNotesDecideNothing(t *testing.T) {
 		first, other string
 		want         map[string]any
 	}{
-		{"a default role that nobody joins with", `{"MemberPolicy": {"DefaultMemberRole": "role_editor"}}`, 8159, "[]", "[]", nil},
-		{"other policies", `{"SessionPolicy": {"AccessTokenTTL": 60}}`, 0, "[]", "[]", map[string]any{"JITPolicy": "map[Enabled:false]"}},
+		{"a default role that nobody joins with", `{"MemberPolicy": {"DefaultMemberRole": "role_editor"}}`, 8159, "<nil>", "<nil>", nil},
+		{"other policies", `{"SessionPolicy": {"AccessTokenTTL": 60}}`, 0, "<nil>", "<nil>", map[string]any{"JITPolicy": "map[Enabled:false]"}},
 		{"enabled without a role: the tenant's", `{"JITPolicy": {"Enabled": true}}`, 0, "[viewer]", "[viewer]",
 			map[string]any{"JITPolicy": "map[Enabled:true]", "MemberPolicy": "map[DefaultMemberRole:role_viewer]"}},
 		{"a role alone", `{"MemberPolicy": {"DefaultMemberRole": "role_editor"}}`, 0, "[editor]", "[editor]", nil},
 		{"enabled again: as it is", `{"JITPolicy": {"Enabled": true}}`, 0, "[editor]", "[editor]", nil},
-		{"disabled", `{"JITPolicy": {"Enabled": false}, "MemberPolicy": {"DefaultMemberRole": "role_editor"}}`, 0, "[]", "[]", nil},
+		{"disabled", `{"JITPolicy": {"Enabled": false}, "MemberPolicy": {"DefaultMemberRole": "role_editor"}}`, 0, "<nil>", "<nil>", nil},
 	} {
 		p.managed(t, bearer(key), "PATCH", "/v1/orgs/acme", admins).wantMembers(t, http.StatusOK, nil)
 		a := p.call("PUT", "/organizations/{acme}/policy", row.body)

@@ -102,6 +102,14 @@ func (p *provisioning) sent() ([]byte, error) {
 	return body, checkObject(body)
 }
 
+// change is what a write says: the id of the resource, and the body.
+func (p *provisioning) change() (id string, body []byte, err error) {
+	if id, err = p.id(); err == nil {
+		body, err = p.sent()
+	}
+	return id, body, err
+}
+
 // search is what a listing asks for. Parameters that are unknown are passed over (RFC 7644 §3.12).
 func (p *provisioning) search() (scim.Search, error) {
 	if p.c.Method() == http.MethodPost {
@@ -232,7 +240,7 @@ func (p *provisioning) listUsers() error {
 	}
 	wanted := manage.Search{Skip: search.StartIndex - 1, Limit: search.Count}
 	wanted.By, wanted.Value = index(search.Filter, map[string]manage.By{"id": manage.ByID, "userName": manage.ByName,
-		"externalId": manage.ByExternalID, "emails.value": manage.ByEmail, "groups.value": manage.ByRole})
+		"externalId": manage.ByExternalID, "groups.value": manage.ByRole})
 	var failed error
 	if search.Filter != nil && (wanted.By != manage.ByRole || !search.Filter.Single()) {
 		wanted.Match = func(person *manage.Person) bool {
@@ -276,17 +284,25 @@ func (p *provisioning) user(person *manage.Person, revision datastore.Revision, 
 	return p.resource(r, revision, created)
 }
 
+// written reads what a write answers with, and says when it is the answer of before.
+func (p *provisioning) written(a *manage.Answer, into any) error {
+	if a.Repeated {
+		p.c.Set("Idempotency-Replayed", "true")
+	}
+	if err := json.Unmarshal(a.Body, into); err != nil {
+		return fmt.Errorf("read what was written: %w", err)
+	}
+	return nil
+}
+
 // changed answers a write with the person as it is now.
 func (p *provisioning) changed(a *manage.Answer, err error) error {
 	if err != nil {
 		return err
 	}
 	var person manage.Person
-	if err := json.Unmarshal(a.Body, &person); err != nil {
-		return fmt.Errorf("read a person: %w", err)
-	}
-	if a.Repeated {
-		p.c.Set("Idempotency-Replayed", "true")
+	if err := p.written(a, &person); err != nil {
+		return err
 	}
 	return p.user(&person, a.Revision, a.Created)
 }
@@ -308,11 +324,7 @@ func (p *provisioning) createUser() error {
 }
 
 func (p *provisioning) replaceUser() error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	body, err := p.sent()
+	id, body, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -332,11 +344,7 @@ func (p *provisioning) replaceUser() error {
 }
 
 func (p *provisioning) patchUser() error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	body, err := p.sent()
+	id, body, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -358,9 +366,12 @@ func (p *provisioning) patchUser() error {
 }
 
 // gone answers a deletion (RFC 7644 §3.6).
-func (p *provisioning) gone(_ *manage.Answer, err error) error {
+func (p *provisioning) gone(a *manage.Answer, err error) error {
 	if err != nil {
 		return err
+	}
+	if a.Repeated {
+		p.c.Set("Idempotency-Replayed", "true")
 	}
 	p.c.Status(http.StatusNoContent)
 	p.c.Response().Header.Set(fiber.HeaderCacheControl, "no-store")

@@ -449,7 +449,7 @@ func TestSCIMKeepsToItsOrganization(t *testing.T) {
 		s.managed(t, admin, "PUT", "/v1/users/"+id, record).wantMembers(t, http.StatusCreated, nil)
 	}
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"proved@acme.example","emails":[{"value":"proved@acme.example"}]}`).
-		wantMembers(t, http.StatusCreated, map[string]any{"id": "proved", "userName": "proved@acme.example"})
+		wantMembers(t, http.StatusCreated, map[string]any{"id": "proved", "userName": "proved"})
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"claimed@acme.example"}`).wantSCIM(t, http.StatusConflict, "uniqueness")
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"twin@acme.example"}`).wantSCIM(t, http.StatusConflict, "uniqueness")
 	acme.do(t, "POST", "/Users", `{`+userSchema+`,"userName":"proved@acme.example","emails":[{"value":"twin@acme.example"}]}`).wantSCIM(t, http.StatusConflict, "uniqueness")

@@ -1,9 +1,6 @@
 package server
 
 import (
-	"fmt"
-
-	"github.com/go-json-experiment/json"
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/manage"
@@ -64,8 +61,8 @@ func (p *provisioning) changedGroup(a *manage.Answer, err error) error {
 		return err
 	}
 	var g manage.Group
-	if err := json.Unmarshal(a.Body, &g); err != nil {
-		return fmt.Errorf("read a group: %w", err)
+	if err := p.written(a, &g); err != nil {
+		return err
 	}
 	return p.resource(scim.GroupOf(&g, p.base, a.Revision), a.Revision, a.Created)
 }
@@ -83,11 +80,7 @@ func (p *provisioning) createGroup() error {
 }
 
 func (p *provisioning) replaceGroup() error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	body, err := p.sent()
+	id, body, err := p.change()
 	if err != nil {
 		return err
 	}
@@ -105,11 +98,7 @@ func (p *provisioning) replaceGroup() error {
 
 // patchGroup answers without the group, which may have very many members (RFC 7644 §3.5.2).
 func (p *provisioning) patchGroup() error {
-	id, err := p.id()
-	if err != nil {
-		return err
-	}
-	body, err := p.sent()
+	id, body, err := p.change()
 	if err != nil {
 		return err
 	}

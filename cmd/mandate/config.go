@@ -208,7 +208,7 @@ func settings(c *config) *pflag.FlagSet {
 	flags.StringVar(&c.TLS.Key, "tls-key", c.TLS.Key, "file of the certificate's key (PEM)")
 	flags.StringVar(&c.TLS.ClientCA, "tls-client-ca", c.TLS.ClientCA, "file of the CAs (PEM) that vouch for the certificates of clients")
 	flags.BoolVar(&c.TLS.ClientCertificates, "tls-client-certificates", c.TLS.ClientCertificates, "ask clients for certificates, also self-signed ones; follows from tls-client-ca")
-	flags.Var((*prefixes)(&c.Connections.AllowPrivate), "connections-allow-private", "networks that are not public and yet have identity providers, such as 10.1.0.0/16,fd00::/8")
+	flags.Var((*prefixes)(&c.Connections.AllowPrivate), "connections-allow-private", "networks that are not public and yet have identity providers or get webhooks, such as 10.1.0.0/16,fd00::/8")
 	flags.StringVar(&c.DNS.Resolver, "dns-resolver", c.DNS.Resolver, "DNS server that is asked for the challenges of domains, such as 127.0.0.1:53 (default: the system's)")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Policies }}, "policies", "folder of the default tenant's policies, followed while it changes (default: those built in)")
 	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Directory }}, "directory", "directory file to import at start when the default tenant is empty")

@@ -49,14 +49,15 @@ The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`
 			if err != nil {
 				return err
 			}
+			text := []byte(printableLines(explanationText(answer)))
 			if q.json {
-				text, err := json.Marshal(answer, json.Deterministic(true), jsontext.WithIndent("  "))
-				if err != nil {
+				if text, err = json.Marshal(answer, json.Deterministic(true), jsontext.WithIndent("  ")); err != nil {
 					return fmt.Errorf("print the decision: %w", err)
 				}
-				say(cmd.OutOrStdout(), "%s\n", text)
-			} else {
-				say(cmd.OutOrStdout(), "%s", explanationText(answer))
+				text = append(text, '\n')
+			}
+			if err := output(cmd.OutOrStdout(), "%s", text); err != nil {
+				return err
 			}
 			if !answer.Decision {
 				return statusDenied
@@ -107,6 +108,9 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 	}
 	c, err := loadConfig(cmd, lookupEnv)
 	if err != nil {
+		return server.Explained{}, err
+	}
+	if err := q.remote.checkTenant(); err != nil {
 		return server.Explained{}, err
 	}
 	c.PublicURL = c.publicURL(c.Listen)

@@ -246,21 +246,35 @@ The server must not be running on the same data folder.`,
 	return cmd
 }
 
-func exportStore(cmd *cobra.Command, store datastore.Store, tenant directory.Tenant, format, output string) error {
+func exportStore(cmd *cobra.Command, store datastore.Store, tenant directory.Tenant, format, name string) error {
 	view, err := store.View(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer view.Close()
-	if output == "" {
+	if name == "" {
 		return exportTo(cmd, view, tenant, format, cmd.OutOrStdout())
 	}
-	// Hashes of secrets are nobody else's to read.
-	to, err := os.OpenFile(output, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	return replaceFile(name, func(to io.Writer) error { return exportTo(cmd, view, tenant, format, to) })
+}
+
+// replaceFile writes a file that only its owner can read, in place of the file that has its name: hashes of secrets are nobody else's
+// to read, whatever mode the former file has, and links such as /dev/stdout are not to be replaced. When writing fails, the former file is there as it was.
+func replaceFile(name string, write func(io.Writer) error) error {
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("write the export: %s is a link or no regular file: leave out --output for standard output", name)
+	}
+	to, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // with mode 0600
 	if err != nil {
 		return fmt.Errorf("write the export: %w", err)
 	}
-	return errors.Join(exportTo(cmd, view, tenant, format, to), to.Sync(), to.Close())
+	if err := errors.Join(write(to), to.Sync(), to.Close()); err != nil {
+		return errors.Join(err, os.Remove(to.Name()))
+	}
+	if err := os.Rename(to.Name(), name); err != nil {
+		return errors.Join(fmt.Errorf("write the export: %w", err), os.Remove(to.Name()))
+	}
+	return nil
 }
 
 func exportTo(cmd *cobra.Command, view datastore.View, tenant directory.Tenant, format string, to io.Writer) error {

@@ -15,7 +15,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 
-	"mandate/datastore"
 	"mandate/directory"
 	"mandate/tokens"
 )
@@ -133,8 +132,7 @@ func keyCommand(lookupEnv func(string) (string, bool), cmd *cobra.Command, reque
 			if err != nil {
 				return fmt.Errorf("print the keys: %w", err)
 			}
-			say(cmd.OutOrStdout(), "%s\n", text)
-			return nil
+			return output(cmd.OutOrStdout(), "%s\n", text)
 		}
 		return printKeys(cmd.OutOrStdout(), list.Keys)
 	}
@@ -159,8 +157,8 @@ func (q keyRequest) send(cmd *cobra.Command, lookupEnv func(string) (string, boo
 	if err != nil {
 		return list, err
 	}
-	if !datastore.TenantID(at.tenant).Valid() {
-		return list, fmt.Errorf("--tenant %q must be lower case letters, digits and inner hyphens", at.tenant)
+	if err := at.checkTenant(); err != nil {
+		return list, err
 	}
 	store, master, err := openExisting(cmd.Context(), c, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -179,5 +177,5 @@ func printKeys(w io.Writer, keys []tokens.Key) error {
 	for _, key := range keys {
 		say(table, "%s\t%s\t%s\t%s\t%s\n", key.ID, key.Algorithm, key.Status, key.CreatedAt.Format(time.RFC3339), key.SignsFrom.Format(time.RFC3339))
 	}
-	return table.Flush()
+	return flush(table)
 }

@@ -9,9 +9,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -28,7 +30,7 @@ func run() int {
 		if errors.As(err, &status) {
 			return int(status)
 		}
-		fmt.Fprintln(os.Stderr, "mandate:", err)
+		fmt.Fprintln(os.Stderr, "mandate:", shownError(err))
 		return 1
 	}
 	return 0
@@ -51,13 +53,48 @@ Start with:  mandate serve --dev`,
 		SilenceErrors: true,
 	}
 	root.SetOut(os.Stdout)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if errors.As(err, new(*pflag.NotExistError)) {
+			return fmt.Errorf("%w; an id that begins with a hyphen goes after --", err)
+		}
+		return err
+	})
 	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), keysCommand(lookupEnv),
 		configCommand(lookupEnv))
 	addDirectoryCommands(root, lookupEnv)
 	return root
 }
 
+// Bounds of an error on the terminal, in characters. What quotes other people's data may be of any length.
+const (
+	maxErrorLine  = 1000
+	maxErrorLines = 1000
+)
+
+// shownError is an error for the terminal. A file, a certificate or an answer that it quotes may hold what a terminal would obey.
+func shownError(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	if more := len(lines) - maxErrorLines; more > 0 {
+		lines = append(lines[:maxErrorLines], fmt.Sprintf("and %d lines more", more))
+	}
+	for i, line := range lines {
+		if text := []rune(line); len(text) > maxErrorLine {
+			line = string(text[:maxErrorLine]) + "…"
+		}
+		lines[i] = line
+	}
+	return printableLines(strings.Join(lines, "\n"))
+}
+
 // say writes for the person at the terminal; when nobody can read it, there is nobody to tell.
 func say(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format, args...)
+}
+
+// output writes what was asked for, which must not be lost in silence.
+func output(w io.Writer, format string, args ...any) error {
+	if _, err := fmt.Fprintf(w, format, args...); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
 }

@@ -275,7 +275,7 @@ func fill(path string, args []string, flag, value string) (string, error) {
 
 // usable refuses what would make a path of something else.
 func usable(name, id string) error {
-	if id == "" || id == "." || id == ".." {
+	if id == "" || id == "." || id == ".." || id != printable(id) {
 		return fmt.Errorf("%s must be an id, and not %q", name, id)
 	}
 	return nil

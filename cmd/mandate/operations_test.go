@@ -255,7 +255,8 @@ func TestJSONLine(t *testing.T) {
 func TestHarmless(t *testing.T) {
 	for field, want := range map[string]string{
 		"": "", "acme": "acme", "1": "1", "a=1": "a=1", "'quoted": "'quoted",
-		"=1+1": "'=1+1", "+49": "'+49", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t=1", "\r=1": "'\r=1", "＝1": "'＝1",
+		"=1+1": "'=1+1", "+49": "'+49", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t'=1", "＝1": "'＝1", " =1": " '=1",
+		"a;=1": "a;'=1", "a;b": "a;b", "a; =1": "a; '=1", "a\t@b": "a\t'@b", `a;"=1`: `a;"'=1`, "a;-1;+2": "a;'-1;'+2", "a b =1": "a b =1",
 	} {
 		if got := harmless(field); got != want {
 			t.Errorf("%q: %q, want %q", field, got, want)

@@ -183,21 +183,26 @@ func (v verb) request(cmd *cobra.Command, at place, body []byte) call {
 	return q
 }
 
-// confirm has the operator type the id of what is to be lost.
+// confirm has the operator type the id of what is to be lost. A verb for one or all asks about all only.
 func (v verb) confirm(cmd *cobra.Command, at place) error {
-	if yes, _ := cmd.Flags().GetBool("yes"); v.asks == "" || yes {
+	oneOrAll := strings.HasSuffix(v.path, "?}")
+	if yes, _ := cmd.Flags().GetBool("yes"); v.asks == "" || yes || (oneOrAll && len(at.ids) == len(v.arguments(v.path))) {
 		return nil
 	}
 	id := at.ids[len(at.ids)-1]
+	lost := fmt.Sprintf("%s will go, with %s, for good", printable(id), v.asks)
+	if oneOrAll {
+		lost = fmt.Sprintf("%s of %s will end", v.asks, printable(id))
+	}
 	in, ok := cmd.InOrStdin().(*os.File)
 	if ok {
 		info, err := in.Stat()
 		ok = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
 	if !ok {
-		return fmt.Errorf("there is no terminal to confirm at that %s is to go, with %s: repeat with --yes", id, v.asks)
+		return fmt.Errorf("%s, and there is no terminal to confirm it at: repeat with --yes", lost)
 	}
-	say(cmd.ErrOrStderr(), "%s will go, with %s, for good. Type its id to confirm: ", printable(id), v.asks)
+	say(cmd.ErrOrStderr(), "%s. Type %s to confirm: ", lost, printable(id))
 	typed := make(chan string, 1)
 	go func() { // until a line is typed, or the process ends: a terminal cannot be told to stop
 		line, _ := bufio.NewReader(io.LimitReader(in, 4096)).ReadString('\n')
@@ -217,14 +222,17 @@ func (v verb) confirm(cmd *cobra.Command, at place) error {
 // told tells what has come of a write. Secrets are alone on standard output.
 func (v verb) told(o *operator, cmd *cobra.Command, at place, answer jsontext.Value) error {
 	if o.json {
-		return errors.Join(jsonPrinter{cmd.OutOrStdout()}.print(answer), v.outcome(answer))
+		err := jsonPrinter{cmd.OutOrStdout()}.print(answer)
+		if err != nil && v.made(answer) {
+			err = unshown(err)
+		}
+		return errors.Join(err, v.outcome(answer))
 	}
 	if v.rows != "" {
 		return errors.Join(v.printRows(cmd, at, answer), v.outcome(answer))
 	}
 	if v.said != "" {
-		say(cmd.OutOrStdout(), "%s: %s\n", printable(at.ids[len(at.ids)-1]), v.said)
-		return nil
+		return output(cmd.OutOrStdout(), "%s: %s\n", printable(at.ids[len(at.ids)-1]), v.said)
 	}
 	var members map[string]jsontext.Value
 	if err := json.Unmarshal(answer, &members); err != nil {
@@ -234,7 +242,9 @@ func (v verb) told(o *operator, cmd *cobra.Command, at place, answer jsontext.Va
 	for _, name := range v.secrets {
 		var secret string
 		if value, ok := members[name]; ok && json.Unmarshal(value, &secret) == nil {
-			say(cmd.OutOrStdout(), "%s\n", printable(secret))
+			if err := output(cmd.OutOrStdout(), "%s\n", printable(secret)); err != nil {
+				return unshown(err)
+			}
 			shown = append(shown, name)
 			delete(members, name)
 		}
@@ -252,6 +262,17 @@ func (v verb) told(o *operator, cmd *cobra.Command, at place, answer jsontext.Va
 	say(cmd.ErrOrStderr(), "On standard output: %s, which Mandate shows this once.\n",
 		strings.ReplaceAll(strings.Join(shown, ", then the "), "_", " "))
 	return nil
+}
+
+// made says whether there is a secret in an answer.
+func (v verb) made(answer jsontext.Value) bool {
+	var members map[string]jsontext.Value
+	return json.Unmarshal(answer, &members) == nil && slices.ContainsFunc(v.secrets, func(name string) bool { _, ok := members[name]; return ok })
+}
+
+// unshown is the error when a secret is lost that cannot be shown again.
+func unshown(err error) error {
+	return fmt.Errorf("the secret was made but could not be shown: rotate it: %w", err)
 }
 
 // without is the document without the members.

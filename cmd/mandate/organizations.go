@@ -170,7 +170,7 @@ func usersNoun() noun {
   mandate users create zoe --email zoe@acme.example
   printf %s "$PASSWORD" | mandate users create zoe --password-file -
   mandate users disable zoe
-  mandate users sign-out zoe`,
+  mandate users sign-out zoe --yes`,
 		verbs: []verb{
 			listVerb("users", "List users", "ID=id STATUS=status VERIFIED=email_verified EMAIL=email USERNAME=username", "status email username"),
 			showVerb(one, "a user"),
@@ -182,10 +182,10 @@ func usersNoun() noun {
 			deleteVerb("delete", one, "Delete a user", "deleted", "all memberships, sessions and grants"),
 			{name: "sessions", path: "users/{USER}/sessions", short: "List where a user is signed in",
 				columns: columns("SESSION=id SINCE=created_at EXPIRES=expires_at METHODS=amr ORG=org CONNECTION=connection")},
-			deleteVerb("sign-out", "users/{USER}/sessions/{SESSION?}", "End a session of a user, or all of them", "signed out", ""),
+			deleteVerb("sign-out", "users/{USER}/sessions/{SESSION?}", "End a session of a user, or all of them", "signed out", "all sessions"),
 			{name: "grants", path: "users/{USER}/grants", short: "List what a user lets clients do",
 				columns: columns("GRANT=id TYPE=type CLIENT=client ORG=org SINCE=created_at EXPIRES=expires_at AUDIENCE=audience SCOPES=scopes")},
-			deleteVerb("revoke-grant", "users/{USER}/grants/{GRANT?}", "End a grant of a user with its tokens, or all of them", "grants ended", ""),
+			deleteVerb("revoke-grant", "users/{USER}/grants/{GRANT?}", "End a grant of a user with its tokens, or all of them", "grants ended", "all grants and their tokens"),
 			actVerb("reset-password", "users/{USER}/reset", "Mail a user the link to set a new password"),
 		}}
 }

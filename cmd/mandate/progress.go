@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -89,6 +91,7 @@ type importReport struct {
 	cmd   *cobra.Command
 	json  bool
 	begun bool
+	lost  error // the first secrets that could not be shown
 }
 
 func newImportReport(cmd *cobra.Command, json bool) *importReport {
@@ -105,7 +108,9 @@ type importSummary struct {
 
 func (r *importReport) made(made []directory.Made) {
 	if !r.json {
-		r.begun = printMade(r.cmd, made, r.begun)
+		var err error
+		r.begun, err = printMade(r.cmd, made, r.begun)
+		r.lost = cmp.Or(r.lost, err)
 		return
 	}
 	for _, m := range made {
@@ -119,13 +124,17 @@ func (r *importReport) made(made []directory.Made) {
 		if !r.begun {
 			before, r.begun = "{\"made\":[\n  ", true
 		}
-		say(r.cmd.OutOrStdout(), "%s%s", before, text)
+		if err := output(r.cmd.OutOrStdout(), "%s%s", before, text); err != nil {
+			r.lost = cmp.Or(r.lost, unshown(err))
+		}
 	}
 }
 
 // end returns err, with which the import has ended.
 func (r *importReport) end(s importSummary, err error) error {
 	out := r.cmd.OutOrStdout()
+	err = errors.Join(err, r.lost)
+	var told error
 	switch {
 	case r.json:
 		if err != nil {
@@ -136,11 +145,12 @@ func (r *importReport) end(s importSummary, err error) error {
 		if !r.begun {
 			before = `{"made":[],` + "\n "
 		}
-		say(out, "%s%s\n", before, text[1:])
+		line, _ := jsonLine(text)
+		told = output(out, "%s%s\n", before, line[1:])
 	case err == nil && s.ResumedAfter > 0:
-		say(out, "Imported %d records after line %d into tenant %s, at revision %d.\n", s.Records, s.ResumedAfter, s.Tenant, s.Revision)
+		told = output(out, "Imported %d records after line %d into tenant %s, at revision %d.\n", s.Records, s.ResumedAfter, s.Tenant, s.Revision)
 	case err == nil:
-		say(out, "Imported %d records into tenant %s, at revision %d.\n", s.Records, s.Tenant, s.Revision)
+		told = output(out, "Imported %d records into tenant %s, at revision %d.\n", s.Records, s.Tenant, s.Revision)
 	}
-	return err
+	return errors.Join(err, told)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"mandate/datastore"
 	"mandate/directory"
 	"mandate/server"
 )
@@ -118,11 +119,24 @@ func (r remote) authorization(lookupEnv func(string) (string, bool)) (string, er
 	return authorization, nil
 }
 
+func (r remote) checkTenant() error {
+	if !datastore.TenantID(r.tenant).Valid() {
+		return fmt.Errorf("--tenant %q must be lower case letters, digits and inner hyphens, at most 63", r.tenant)
+	}
+	return nil
+}
+
 // base is the URL of the tenant at the server. Only over loopback can it be plain text.
 func (r remote) base(cmd *cobra.Command) (string, error) {
+	if err := r.checkTenant(); err != nil {
+		return "", err
+	}
 	u, err := url.Parse(r.server)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return "", fmt.Errorf("the server %q is not an http or https URL such as %s", r.server, defaultServer)
+	}
+	if u.User != nil || strings.ContainsAny(r.server, "?#") {
+		return "", fmt.Errorf("the URL of the server must have no user, query or fragment, only be such as %s: the credential is set with %s", defaultServer, authorizationEnv)
 	}
 	plaintext, _ := cmd.Flags().GetBool("allow-plaintext")
 	if u.Scheme != "https" && !plaintext && !server.Loopback(u.Hostname()) {

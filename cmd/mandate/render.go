@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +38,15 @@ func printable(text string) string {
 		}
 		return unicode.ReplacementChar
 	}, text)
+}
+
+// printableLines is the text in lines, each printable.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // maxNesting bounds how deep objects are taken apart. What lies deeper is shown as JSON.
@@ -124,10 +132,10 @@ type jsonPrinter struct{ out io.Writer }
 
 func (p jsonPrinter) print(document jsontext.Value) error {
 	text, err := jsonLine(document)
-	if err == nil {
-		say(p.out, "%s\n", text)
+	if err != nil {
+		return err
 	}
-	return err
+	return output(p.out, "%s\n", text)
 }
 
 func (p jsonPrinter) end() error { return nil }
@@ -190,7 +198,7 @@ func (p *tablePrinter) print(document jsontext.Value) error {
 	}
 	say(p.table, "%s\n", strings.Join(row, "\t"))
 	if p.rows++; p.rows%blockRows == 0 {
-		return p.table.Flush()
+		return flush(p.table)
 	}
 	return nil
 }
@@ -199,7 +207,15 @@ func (p *tablePrinter) end() error {
 	if p.rows == 0 {
 		p.head()
 	}
-	return p.table.Flush()
+	return flush(p.table)
+}
+
+// flush writes a table, which keeps all until then.
+func flush(table *tabwriter.Writer) error {
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("write the output: %w", err)
+	}
+	return nil
 }
 
 // rowOf are the values of a document in the columns.
@@ -219,19 +235,19 @@ func rowOf(all []column, document jsontext.Value) ([]string, error) {
 	return row, nil
 }
 
-// csvPrinter writes a listing for spreadsheets.
+// csvPrinter writes a listing for spreadsheets (RFC 4180).
 type csvPrinter struct {
 	columns []column
-	csv     *csv.Writer
+	out     io.Writer
 }
 
 func newCSVPrinter(out io.Writer, all []column) (*csvPrinter, error) {
-	p := &csvPrinter{all, csv.NewWriter(out)}
+	p := &csvPrinter{all, out}
 	head := make([]string, len(all))
 	for i, c := range all {
 		head[i] = c.member
 	}
-	return p, p.csv.Write(head)
+	return p, p.row(head)
 }
 
 func (p *csvPrinter) print(document jsontext.Value) error {
@@ -239,30 +255,33 @@ func (p *csvPrinter) print(document jsontext.Value) error {
 	if err != nil {
 		return err
 	}
-	for i := range row {
-		row[i] = harmless(row[i])
+	return p.row(row)
+}
+
+// row writes every field in quotes, so that a spreadsheet that takes another separator than a comma finds none in them.
+func (p *csvPrinter) row(fields []string) error {
+	quoted := make([]string, len(fields))
+	for i, field := range fields {
+		quoted[i] = `"` + strings.ReplaceAll(harmless(field), `"`, `""`) + `"`
 	}
-	return p.csv.Write(row)
+	return output(p.out, "%s\n", strings.Join(quoted, ","))
 }
 
-func (p *csvPrinter) end() error {
-	p.csv.Flush()
-	return p.csv.Error()
-}
+func (p *csvPrinter) end() error { return nil }
 
-// harmless keeps a spreadsheet from taking a text for a formula, which it does by the first character (CSV injection).
+// harmless keeps a spreadsheet from taking a text for a formula (CSV injection), which it does by the first character of a cell. A
+// cell begins where the field does, and after what the spreadsheet may take for a separator, quotes or not.
 func harmless(field string) string {
-	if strings.ContainsRune("=+-@\t\r\n＝＋－＠", firstRune(field)) {
-		return "'" + field
+	var b strings.Builder
+	begins := true
+	for _, c := range field {
+		if begins && strings.ContainsRune("=+-@\t\r\n＝＋－＠", c) {
+			b.WriteByte('\'')
+		}
+		b.WriteRune(c)
+		begins = strings.ContainsRune(";\t\r\n", c) || (begins && (unicode.IsSpace(c) || c == '"'))
 	}
-	return field
-}
-
-func firstRune(text string) rune {
-	for _, c := range text {
-		return c
-	}
-	return -1
+	return b.String()
 }
 
 // printRecord writes one document for people, a member a line.
@@ -278,7 +297,7 @@ func printRecord(out io.Writer, document jsontext.Value) error {
 		}
 		say(table, "%s\t%s\n", printable(c.member), c.text)
 	}
-	return table.Flush()
+	return flush(table)
 }
 
 // revisionIn is the revision of a document.

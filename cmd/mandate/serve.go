@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -70,7 +71,15 @@ func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	}
 	c.PublicURL = c.publicURL(listener.Addr().String())
 	var shown bool
-	s, err := openService(ctx, c, log, func(made []directory.Made) { shown = printMade(cmd, made, shown) })
+	var lost error
+	s, err := openService(ctx, c, log, func(made []directory.Made) {
+		var err error
+		shown, err = printMade(cmd, made, shown)
+		lost = cmp.Or(lost, err)
+	})
+	if err == nil && lost != nil {
+		err = errors.Join(lost, s.close())
+	}
 	if err != nil {
 		_ = listener.Close()
 		return err
@@ -132,16 +141,18 @@ func (c *config) clientCAs() (*x509.CertPool, error) {
 }
 
 // printMade shows secrets for the only time, below a heading unless that was shown before.
-func printMade(cmd *cobra.Command, made []directory.Made, shown bool) bool {
+func printMade(cmd *cobra.Command, made []directory.Made, shown bool) (bool, error) {
 	out := cmd.OutOrStdout()
 	if len(made) > 0 && !shown {
 		say(out, "Secrets that were made. They are shown this once:\n")
 		shown = true
 	}
 	for _, m := range made {
-		say(out, "  %-15s %-20s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose())
+		if err := output(out, "  %-15s %-20s %s\n", kindName(m.Kind), m.ID, m.Secret.Expose()); err != nil {
+			return shown, unshown(err)
+		}
 	}
-	return shown
+	return shown, nil
 }
 
 func kindName(k directory.SecretKind) string {

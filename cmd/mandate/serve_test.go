@@ -336,8 +336,8 @@ func TestKeysAtARunningServer(t *testing.T) {
 	write(t, filepath.Join(dir, "directory.yaml"), serveDirectory)
 	p := start(t, dir, "serve", "--data", "data", "--directory", "directory.yaml", "--listen", "127.0.0.1:0")
 	mandate := func(key string, args ...string) (string, int) {
-		cmd := exec.CommandContext(t.Context(), "mandate", append(args, "--server", "http://"+p.address)...)
-		cmd.Env = append(os.Environ(), "MANDATE_AUTHORIZATION=Bearer "+key)
+		cmd := exec.CommandContext(t.Context(), "mandate", args...)
+		cmd.Env = append(os.Environ(), "MANDATE_SERVER=http://"+p.address, "MANDATE_AUTHORIZATION=Bearer "+key)
 		output, _ := cmd.CombinedOutput()
 		return string(output), cmd.ProcessState.ExitCode()
 	}
@@ -355,8 +355,8 @@ func TestKeysAtARunningServer(t *testing.T) {
 		{"rotated", "key-of-the-admin", []string{"keys", "rotate"}, 0, ` ES256 +next .*\n` + first[1] + ` +ES256 +signing `},
 		{"in JSON", "key-of-the-admin", []string{"keys", "--json"}, 0, `"status": "next"`},
 		{"another algorithm", "key-of-the-admin", []string{"keys", "rotate", "--alg", "EdDSA", "--now"}, 0, ` EdDSA +signing `},
-		{"revoked", "key-of-the-admin", []string{"keys", "revoke", first[1]}, 0, ` ES256 +signing `},
-		{"gone already", "key-of-the-admin", []string{"keys", "revoke", first[1]}, 1, `the server answered 404 Not Found: there is no signing key with this id`},
+		{"revoked", "key-of-the-admin", []string{"keys", "revoke", "--", first[1]}, 0, ` ES256 +signing `},
+		{"gone already", "key-of-the-admin", []string{"keys", "revoke", "--", first[1]}, 1, `the server answered 404 Not Found: there is no signing key with this id`},
 		{"an unknown algorithm", "key-of-the-admin", []string{"keys", "rotate", "--alg", "HS256"}, 1, `400 Bad Request: alg must be one of: ES256`},
 		{"by who may only ask", "key-of-the-gateway", []string{"keys"}, 1, `the server answered 403 Forbidden: `},
 		{"by nobody", "wrong", []string{"keys"}, 1, `the server answered 401 Unauthorized: `},

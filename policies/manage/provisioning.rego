@@ -62,8 +62,11 @@ provisioning_permitted if {
 	own_name
 }
 
+# What somebody signs in with is changed where no other organization relies on it, and they have proved the address that they had.
 provisioning_permitted if {
 	action == "users.update"
+	properties.member_elsewhere == false
+	before.email_verified == true
 	in_verified_domain(before.email)
 	in_verified_domain(after.email)
 	own_name

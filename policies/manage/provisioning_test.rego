@@ -4,7 +4,7 @@ package mandate.manage_test
 
 scim := object.union(machine("apikey", "acme-scim", ["scim"]), {"org": "acme"})
 
-provisions(action, id, properties) := does(scim, action, in_org("user", id, "acme", properties))
+provisions(action, id, properties) := does(scim, action, in_org("user", id, "acme", object.union({"member_elsewhere": false}, properties)))
 
 record(email) := {"username": "x@acme.example", "email": email, "email_verified": true, "status": "active"}
 
@@ -50,6 +50,15 @@ test_provider_of_another_org_reaches_nothing if {
 	may_not(does(scim, "orgs.members.list", in_org("member", "", "globex", {})), "not_found")
 	may_not(does(scim, "users.get", in_org("user", "greta", "globex", {})), "not_found")
 	may_not(does(scim, "users.get", thing("user", "bob", {})), "not_found")
+}
+
+test_provider_takes_over_no_account if {
+	change := {"before": record("bob@acme.example"), "after": record("robert@acme.example")}
+	unproved := {"before": object.union(record("bob@acme.example"), {"email_verified": false})}
+	every part in [{"member_elsewhere": true}, {"member_elsewhere": null}, unproved] {
+		may_not(provisions("users.update", "bob", object.union(change, part)), "domain_not_verified")
+	}
+	may_not(does(scim, "users.update", in_org("user", "bob", "acme", change)), "domain_not_verified")
 }
 
 test_scim_is_for_provisioning_only if {

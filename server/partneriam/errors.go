@@ -121,6 +121,9 @@ func ErrorOf(status int, code, detail string) *Error {
 	if known, ok := codes()[code]; ok {
 		return fail(known, detail)
 	}
+	if code == "already_exists" {
+		detail = "There is a record with this id already: choose another one." // PUT replaces nothing here
+	}
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, code == "credential_ambiguous":
 		return fail(6002, detail)

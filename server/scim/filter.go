@@ -14,7 +14,7 @@ import (
 const (
 	maxFilterBytes = 4096
 	maxFilterDepth = 16
-	maxComparisons = 64
+	maxComparisons = 8
 )
 
 // Filter is a parsed filter (RFC 7644 §3.4.2.2).
@@ -31,9 +31,10 @@ type (
 	not    struct{ of node }
 	has    struct{ path path } // a value path: one of the values matches
 	test   struct {
-		path  path
-		op    string
-		value any // string, float64, bool or nil
+		path   path
+		op     string
+		value  any    // string, float64, bool or nil
+		folded string // a text as it is compared
 	}
 )
 
@@ -87,8 +88,8 @@ func (n test) matches(o map[string]any) bool {
 func (n test) compare(have any, op string) bool {
 	switch have := have.(type) {
 	case string:
-		want, ok := n.value.(string)
-		return ok && n.compareText(have, want, op)
+		_, ok := n.value.(string)
+		return ok && n.compareText(have, op)
 	case bool:
 		want, ok := n.value.(bool)
 		if text, isText := n.value.(string); isText { // as Entra ID writes it
@@ -102,14 +103,15 @@ func (n test) compare(have any, op string) bool {
 	return false
 }
 
-func (n test) compareText(have, want, op string) bool {
+func (n test) compareText(have, op string) bool {
+	want := n.folded
 	if n.path.isTime() {
 		haveTime, err := time.Parse(time.RFC3339, have)
 		wantTime, wrong := time.Parse(time.RFC3339, want)
 		return err == nil && wrong == nil && ordered(haveTime.Compare(wantTime), op)
 	}
 	if !n.path.caseExact() {
-		have, want = strings.ToLower(have), strings.ToLower(want)
+		have = strings.ToLower(have)
 	}
 	switch op {
 	case "co":
@@ -156,7 +158,7 @@ func (p path) isTime() bool {
 // caseExact says whether the attribute is compared letter by letter: what names somebody is.
 func (p path) caseExact() bool {
 	switch strings.ToLower(p.name) {
-	case "id", "externalid", "username":
+	case "id", "externalid":
 		return p.sub == ""
 	case "members", "groups":
 		return strings.EqualFold(p.sub, "value") || p.sub == ""
@@ -373,12 +375,18 @@ func (p *parser) comparison(depth int) (node, error) {
 	if err := json.Unmarshal([]byte(p.next()), &value); err != nil {
 		return nil, p.fail("needs a JSON value: a text is in double quotes")
 	}
-	switch value.(type) {
-	case string, float64:
-		return test{attribute, op, value}, nil
+	compared := test{path: attribute, op: op, value: value}
+	switch value := value.(type) {
+	case string:
+		if compared.folded = value; !attribute.caseExact() && !attribute.isTime() {
+			compared.folded = strings.ToLower(value)
+		}
+		return compared, nil
+	case float64:
+		return compared, nil
 	case bool, nil:
 		if op == "eq" || op == "ne" {
-			return test{attribute, op, value}, nil
+			return compared, nil
 		}
 	}
 	return nil, p.fail("compares a value in a way that it does not have")

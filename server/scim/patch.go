@@ -2,6 +2,7 @@ package scim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -107,10 +108,15 @@ func parsePath(text string) (path, error) {
 		return path{schema: EnterpriseSchema}, nil
 	}
 	found, err := p.attribute(0)
-	if err == nil && p.peek() != "" {
-		err = p.fail("ends too late")
+	switch {
+	case err != nil:
+		return found, err
+	case p.peek() != "":
+		return found, p.fail("ends too late")
+	case found.schema != "" && found.schema != EnterpriseSchema:
+		return found, p.fail("has a schema that there is not")
 	}
-	return found, err
+	return found, nil
 }
 
 // readOnly says whether clients cannot set the attribute.
@@ -154,34 +160,41 @@ func Patch(r Resource, operations []Operation) error {
 // applyAll applies an operation without a path: its value has attributes by their names or paths.
 func applyAll(r Resource, o Operation) error {
 	object, _ := o.value.(map[string]any)
-	for name, value := range object {
-		extension, isObject := value.(map[string]any)
-		if isObject && len(name) > 4 && strings.EqualFold(name[:4], "urn:") && !strings.EqualFold(name, UserSchema) {
-			if strings.EqualFold(name, EnterpriseSchema) {
-				name = EnterpriseSchema
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		value := object[name]
+		parts, isObject := value.(map[string]any)
+		schema := ""
+		switch {
+		case isObject && strings.EqualFold(name, UserSchema): // its attributes, as if they were there without it
+		case isObject && strings.EqualFold(name, EnterpriseSchema):
+			schema = EnterpriseSchema
+		default:
+			p, err := parsePath(name)
+			if err != nil {
+				return err
 			}
-			for part, value := range extension {
-				if !isName(part) {
-					return wrong("invalidPath", "an attribute of an extension has no proper name")
-				}
-				if err := apply(r, o.op, path{schema: name, name: part}, value); err != nil {
-					return err
-				}
+			if err := applyWritable(r, o.op, p, value); err != nil {
+				return err
 			}
 			continue
 		}
-		p, err := parsePath(name)
-		if err != nil {
-			return err
-		}
-		if readOnly(p) {
-			continue
-		}
-		if err := apply(r, o.op, p, value); err != nil {
-			return err
+		for _, part := range slices.Sorted(maps.Keys(parts)) {
+			if !isName(part) {
+				return wrong("invalidPath", "an attribute of a schema has no proper name")
+			}
+			if err := applyWritable(r, o.op, path{schema: schema, name: part}, parts[part]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+func applyWritable(r Resource, op string, p path, value any) error {
+	if readOnly(p) {
+		return nil
+	}
+	return apply(r, op, p, value)
 }
 
 func apply(r Resource, op string, p path, value any) error {

@@ -56,7 +56,7 @@ func valued(name string, more ...string) attribute {
 
 func user() []attribute {
 	all := []attribute{
-		{name: "userName", kind: "string", required: true, exact: true, unique: true},
+		{name: "userName", kind: "string", required: true, unique: true},
 		{name: "name", kind: "complex", parts: texts("formatted", "familyName", "givenName", "middleName", "honorificPrefix", "honorificSuffix")},
 	}
 	all = append(all, texts("displayName", "nickName", "profileUrl", "title", "userType", "preferredLanguage", "locale", "timezone")...)
@@ -75,6 +75,58 @@ func userAttributes() []string {
 		names = append(names, a.name)
 	}
 	return names
+}
+
+// kept is what the attributes describe of an object, under their names as they have them. Nothing else is stored: it may be secret.
+func kept(object map[string]any, attributes []attribute) map[string]any {
+	made := map[string]any{}
+	for _, a := range attributes {
+		if value, ok := get(object, a.name); ok {
+			set(made, a.name, a.kept(value))
+		}
+	}
+	return made
+}
+
+// kept is the value as the attribute has it, nil when nothing is left.
+func (a attribute) kept(value any) any {
+	if !a.many {
+		return a.keptOne(value)
+	}
+	var many []any
+	for _, one := range listOf(value) {
+		if one = a.keptOne(one); one != nil {
+			many = append(many, one)
+		}
+	}
+	if len(many) == 0 {
+		return nil
+	}
+	return many
+}
+
+func (a attribute) keptOne(value any) any {
+	if text, isText := value.(string); isText && a.kind == "complex" { // as Entra ID writes a manager
+		value = map[string]any{"value": text}
+	}
+	switch value := value.(type) {
+	case map[string]any:
+		if object := kept(value, a.parts); len(object) > 0 {
+			return object
+		}
+	case string:
+		if a.kind != "boolean" {
+			return value
+		}
+		if is, ok := truth(value); ok {
+			return is
+		}
+	case bool:
+		if a.kind == "boolean" {
+			return value
+		}
+	}
+	return nil
 }
 
 func group() []attribute {

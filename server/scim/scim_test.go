@@ -34,7 +34,7 @@ func TestFilters(t *testing.T) {
 		``:                                                          true,
 		`userName eq "maria@acme.example"`:                          true,
 		`USERNAME EQ "maria@acme.example"`:                          true,
-		`userName eq "MARIA@acme.example"`:                          false, // a username is exact
+		`userName eq "MARIA@acme.example"`:                          true, // RFC 7643 §8.7.1
 		`title eq "dr."`:                                            true,
 		`title ne "dr."`:                                            false,
 		`none ne "x"`:                                               true,
@@ -73,7 +73,7 @@ func TestFilters(t *testing.T) {
 	for _, filter := range []string{
 		`title`, `title eq`, `title eq Dr.`, `title is "Dr."`, `eq "x"`, `title eq "x" and`, `(title pr`, `title pr)`, `not title pr`, `emails[type eq "work"`,
 		`emails[]`, `title eq "x" title pr`, `title eq "open`, `title gt true`, `7up eq 1`, `a.b.c eq 1`, `urn:x eq`, `title eq {}`, `title eq "\ud800"`, "title eq \"\xff\"",
-		strings.Repeat("not (", 20) + "a pr" + strings.Repeat(")", 20), strings.Repeat("a pr or ", 70) + "a pr", strings.Repeat(" ", 5000) + "a pr",
+		strings.Repeat("not (", 20) + "a pr" + strings.Repeat(")", 20), strings.Repeat("a pr or ", 8) + "a pr", strings.Repeat(" ", 5000) + "a pr",
 	} {
 		var problem *scim.Error
 		if _, err := scim.ParseFilter(filter); !errors.As(err, &problem) || problem.Type != "invalidFilter" {
@@ -131,8 +131,10 @@ func TestPatches(t *testing.T) {
 		{`{"emails":[{"value":"a","type":"work"}]}`, `{"op":"remove","path":"emails[type eq \"home\"]"}`, `{"emails":[{"type":"work","value":"a"}]}`},
 		{`{}`, `{"op":"add","path":"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department","value":"Bio"}`,
 			`{"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User":{"department":"Bio"}}`},
-		{`{"urn:acme:B:1.0:User":{"n":1,"m":2}}`, `{"op":"replace","value":{"urn:acme:B:1.0:User":{"n":2}}}`, `{"urn:acme:B:1.0:User":{"m":2,"n":2}}`},
-		{`{"urn:acme:B:1.0:User":{"n":1}}`, `{"op":"remove","path":"urn:acme:B:1.0:User:n"}`, `{}`},
+		{`{}`, `{"op":"replace","value":{"urn:ietf:params:scim:schemas:core:2.0:User":{"id":"2","title":"Dr."}}}`, `{"title":"Dr."}`},
+		{`{}`, `{"op":"replace","value":{"urn:acme:B:1.0:User":{"n":2}}}`, `invalidPath`},
+		{`{}`, `{"op":"remove","path":"urn:acme:B:1.0:User:n"}`, `invalidPath`},
+		{`{}`, `{"op":"replace","path":"urn:ietf:params:scim:schemas:core:2.0:User","value":{}}`, `invalidPath`},
 		{`{"id":"1"}`, `{"op":"replace","value":{"id":"2","schemas":["x"],"meta":{},"title":"Dr."}}`, `{"id":"1","title":"Dr."}`},
 		{`{"id":"1"}`, `{"op":"replace","path":"meta.version","value":"2"}`, `mutability`},
 		{`{}`, `{"op":"replace","path":"emails[type co \"w\"].value","value":"b"}`, `noTarget`},
@@ -153,6 +155,25 @@ func TestPatches(t *testing.T) {
 		}
 		if string(got) != row.want {
 			t.Errorf("%.120s: %s (%v)", row.operation, got, err)
+		}
+	}
+}
+
+// What is stored is of the schemas, each attribute as they have it (RFC 7643 §4.1, §4.3).
+func TestOnlyAttributesOfTheSchemasAreKept(t *testing.T) {
+	const enterprise = `"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"`
+	for sent, want := range map[string]string{
+		`"title":"Dr.","extra":1,"urn:acme:B:1.0:User":{"n":1}`:            `{"title":"Dr."}`,
+		`"TITLE":"Dr.","Name":{"GivenName":"A","x":1}`:                     `{"name":{"givenName":"A"},"title":"Dr."}`,
+		`"title":["Dr."],"nickName":{"value":"x"},"locale":7,"name":["x"]`: ``,
+		`"emails":[{"value":"a@b.example","primary":"True","x":"y"}]`:      `{"emails":[{"primary":true,"value":"a@b.example"}]}`,
+		`"phoneNumbers":{"value":"1"},"roles":["x",{"y":"z"}]`:             `{"phoneNumbers":[{"value":"1"}],"roles":[{"value":"x"}]}`,
+		enterprise + `:{"manager":"u1","password":"x"}`:                    `{` + enterprise + `:{"manager":{"value":"u1"}}}`,
+		`"password":"x","name":{"password":"x"},"groups":[{"value":"x"}]`:  ``,
+	} {
+		data, err := scim.UserData(resource(t, `{"userName":"u",`+sent+`}`))
+		if err != nil || string(data.Attributes) != want {
+			t.Errorf("%s: %s, %v", sent, data.Attributes, err)
 		}
 	}
 }

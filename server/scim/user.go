@@ -121,7 +121,8 @@ func parse(body []byte, schema string) (Resource, error) {
 	return r, needSchema(r, schema)
 }
 
-// UserData is what the resource says of a person. Attributes that are read-only, or secret, are passed over.
+// UserData is what the resource says of a person. Attributes that are read-only, or that the
+// schemas do not have, are passed over: a password as well.
 func UserData(sent Resource) (manage.PersonData, error) {
 	var d manage.PersonData
 	if err := narrow(map[string]any(sent)); err != nil {
@@ -156,10 +157,11 @@ func UserData(sent Resource) (manage.PersonData, error) {
 	if d.Email, err = emailIn(r); err != nil {
 		return d, err
 	}
-	for _, name := range []string{"id", "schemas", "meta", "groups", "password", "userName", "externalId", "active"} {
-		delete(r, name)
+	stored := kept(r, append(user(), attribute{name: EnterpriseSchema, kind: "complex", parts: enterprise()}))
+	for _, name := range []string{"groups", "userName", "active"} {
+		delete(stored, name)
 	}
-	if d.Attributes, err = attributes(r); err != nil {
+	if d.Attributes, err = attributes(stored); err != nil {
 		return d, err
 	}
 	return d, nil
