@@ -4,7 +4,7 @@
 //
 // A Table has a fixed size. Where there is no room for somebody new, whoever has the least debt of those in the same place is
 // forgotten, and nobody outside can compute which those are. So a flood of addresses that come once each displaces one
-// another and those who owe nothing, never one that must wait, unless all others in its place owe as much.
+// another and those who owe little, never one that must wait: where all of a place must, who is new is not counted.
 package ratelimit
 
 import (
@@ -82,7 +82,10 @@ func (t *Table) take(set *[ways]debt, key uint64, now int64) Result {
 	if wait := owed + t.interval - t.window; wait > 0 {
 		return Result{RetryAfter: time.Duration(wait), Reset: time.Duration(owed)}
 	}
+	displaces := d.key != key && d.until-now+t.interval > t.window
 	owed += t.interval
-	*d = debt{key, now + owed}
+	if !displaces { // one that must wait goes on waiting, and who is new is not counted
+		*d = debt{key, now + owed}
+	}
 	return Result{Allowed: true, Remaining: int((t.window - owed) / t.interval), Reset: time.Duration(owed)}
 }

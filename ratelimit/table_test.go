@@ -149,6 +149,29 @@ func TestFloodDisplacesNobodyWhoMustWait(t *testing.T) {
 	}
 }
 
+// When all of a set must wait, who is new passes and nobody is forgotten.
+func TestFullSetOfThoseWhoMustWait(t *testing.T) {
+	l := limit(t, "1/m+3")
+	table := NewTable(l)
+	now := start().UnixNano()
+	var set [ways]debt
+	for k := range uint64(ways) {
+		for range l.Burst {
+			table.take(&set, k+1, now)
+		}
+	}
+	for stranger := range uint64(10) {
+		if got := table.take(&set, 100+stranger, now); !got.Allowed {
+			t.Errorf("somebody new must wait: %+v", got)
+		}
+	}
+	for k := range uint64(ways) {
+		if got := table.take(&set, k+1, now); got.Allowed {
+			t.Errorf("key %d was freed", k+1)
+		}
+	}
+}
+
 func TestFullSetForgetsTheLeastDebt(t *testing.T) {
 	table := NewTable(limit(t, "1/m+10"))
 	now := start().UnixNano()

@@ -81,6 +81,7 @@ func (f failure) atOEM(authorization string) failure {
 	case f.status == http.StatusUnauthorized:
 		f.oem = "INVALID_CLIENT"
 	case f.code == "already_exists":
+		f.oem = "ALREADY_EXISTS"
 		f.detail = "There is a record with this id already: choose another one." // PUT replaces nothing here
 	case f.code == "insufficient_scope", f.code == "scope_missing":
 		f.oem = "INVALID_SCOPE"

@@ -182,7 +182,7 @@ func TestListingsFollowPages(t *testing.T) {
 		{"orgs list --json --limit 0", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"e\"}\n"},
 		{"orgs list --json --limit 3", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n{\"id\":\"e\"}\n"},
 		{"orgs", "ID  STATUS  PARENT  NAME\na   -       -       -\nb   -       -       -\ne   -       -       -\n"},
-		{"orgs --csv", "id,status,parent,name\na,,,\nb,,,\ne,,,\n"},
+		{"orgs --csv", "\"id\",\"status\",\"parent\",\"name\"\n\"a\",\"\",\"\",\"\"\n\"b\",\"\",\"\",\"\"\n\"e\",\"\",\"\",\"\"\n"},
 	} {
 		if output, err := commandAt(t, server.URL, strings.Fields(row.command)...); err != nil || output != row.want {
 			t.Errorf("%s: %v\n%s", row.command, err, output)
