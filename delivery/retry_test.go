@@ -253,9 +253,9 @@ func TestDeadLettersEnd(t *testing.T) {
 	code.Store(http.StatusGone)
 	url, posts := endpoint(t, func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(int(code.Load())) })
 	w.hook("a", directory.Webhook{URL: url})
-	w.run()
 	w.event(Event{ID: "evt1"})
-	w.event(Event{ID: "evt2"})
+	w.event(Event{ID: "evt2"}) // before the first answer disables the endpoint
+	w.run()
 	w.await("dead letters", func() bool { return len(w.dead()) == 2 })
 	w.stop()
 	sweep := func() {
