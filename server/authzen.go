@@ -79,6 +79,9 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do fu
 		return err
 	}
 	defer func() { a.reading.End() }()
+	if query == acceptQuery && c.Get(fiber.HeaderOrigin) != "" && isSecret(a.caller) {
+		return secretInBrowser(c)
+	}
 	least, err := leastRevision(c)
 	if err != nil {
 		return err

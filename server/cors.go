@@ -21,7 +21,7 @@ func (h *handler) crossOrigin(path string, methods ...string) {
 }
 
 // crossOriginBelow is crossOrigin for the management API, by which the people of an organization manage it from a product's
-// pages, with their access tokens. A page that sends a secret instead learns nothing (see managed).
+// pages, with their access tokens. A page that sends a secret instead learns nothing (see secretInBrowser).
 func (h *handler) crossOriginBelow(path string) {
 	h.server.app.Use(path, func(c *fiber.Ctx) error { return readable(c, "GET, POST, PUT, PATCH, DELETE") })
 }

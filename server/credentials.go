@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -125,4 +126,17 @@ func isCredential(parameter string) bool {
 		return true
 	}
 	return false
+}
+
+// isSecret says whether the caller has presented a secret itself, and no token that was issued for one.
+func isSecret(p *authn.Principal) bool {
+	return p.Credential.Type != "access_token" && p.Credential.Type != "external_token"
+}
+
+// secretInBrowser refuses a secret that a page of a browser has sent to the administrative API: there it is none any more. The page
+// does not learn the answer.
+func secretInBrowser(c *fiber.Ctx) error {
+	c.Response().Header.Del(fiber.HeaderAccessControlAllowOrigin)
+	return &requestError{http.StatusForbidden, "secret_in_browser",
+		"the request comes from a page, where no secret stays one: call from a backend, or with an access token of the user"}
 }

@@ -67,17 +67,7 @@ func (m *managing) rotateIntegration() error {
 }
 
 func (m *managing) listVendorIntegrations() error {
-	ids, err := m.ids()
-	if err != nil {
-		return err
-	}
-	page, err := m.page(nil)
-	if err != nil {
-		return err
-	}
-	listing, err := m.tenant.Manage.VendorIntegrations(m.server.base, m.reading, m.q, ids[0], page)
-	if err != nil {
-		return err
-	}
-	return writeJSON(m.c, listing)
+	return m.listed(func(vendor string, page manage.Page) (*manage.Listing, error) {
+		return m.tenant.Manage.VendorIntegrations(m.server.base, m.reading, m.q, vendor, page)
+	})
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
-	"mandate/authn"
 	"mandate/datastore"
 	"mandate/datastore/memo"
 	"mandate/directory"
@@ -74,18 +73,13 @@ type managing struct {
 	q *manage.Request
 }
 
-// manages authenticates the caller of a management route. No page of a browser may hold a secret that opens it.
+// manages authenticates the caller of a management route.
 func (h *handler) manages(do func(*managing) error) fiber.Handler {
 	return h.on(surfaceProblem, func(c *fiber.Ctx) error { return h.managed(c, []string{"manage"}, do) })
 }
 
 func (h *handler) managed(c *fiber.Ctx, scopes []string, do func(*managing) error) error {
 	return h.ask(c, acceptQuery, scopes, func(a *asking) error {
-		if c.Get(fiber.HeaderOrigin) != "" && isSecret(a.caller) {
-			c.Response().Header.Del(fiber.HeaderAccessControlAllowOrigin)
-			return &requestError{http.StatusForbidden, "secret_in_browser",
-				"the request comes from a page, where no secret stays one: call from a backend, or with an access token of the user"}
-		}
 		q, err := a.request(c)
 		if err != nil {
 			return err
@@ -95,11 +89,6 @@ func (h *handler) managed(c *fiber.Ctx, scopes []string, do func(*managing) erro
 		}
 		return nil
 	})
-}
-
-// isSecret says whether the caller has presented a secret itself, and no token that was issued for one.
-func isSecret(p *authn.Principal) bool {
-	return p.Credential.Type != "access_token" && p.Credential.Type != "external_token"
 }
 
 // request is what the header says about a request.

@@ -153,6 +153,13 @@ func TestSecretsInBrowsersAreRefused(t *testing.T) {
 		if a.status != http.StatusForbidden || a.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: %v", name, a)
 		}
+		for _, path := range []string{"/v1/data/mandate/access/decision", "/v1/explain", "/v1/keys/rotate"} {
+			if a := s.ask(t, as, path, `{}`, "Origin: https://app.example"); a.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s at %s: %v", name, path, a.header)
+			} else {
+				a.wantStatus(t, http.StatusForbidden, "secret_in_browser")
+			}
+		}
 	}
 	token := bearer(s.issue(t, h.client("manager"), publicURL))
 	read := s.managed(t, token, "GET", "/v1/orgs/acme", "", "Origin: https://app.example")

@@ -27,6 +27,13 @@ func (m *managing) sessions() error {
 }
 
 func (m *managing) grants() error {
+	return m.listed(func(user string, page manage.Page) (*manage.Listing, error) {
+		return m.tenant.Manage.Grants(m.server.base, m.reading, m.q, user, page)
+	})
+}
+
+// listed answers a page of what belongs to the one that the path names.
+func (m *managing) listed(list func(id string, page manage.Page) (*manage.Listing, error)) error {
 	ids, err := m.ids()
 	if err != nil {
 		return err
@@ -35,7 +42,7 @@ func (m *managing) grants() error {
 	if err != nil {
 		return err
 	}
-	listing, err := m.tenant.Manage.Grants(m.server.base, m.reading, m.q, ids[0], page)
+	listing, err := list(ids[0], page)
 	if err != nil {
 		return err
 	}
