@@ -283,7 +283,8 @@ func (e *mandateEngine) decideNew(ctx context.Context, i int) (*engine.Decision,
 	defer r.End()
 	e.asked++
 	question := strconv.AppendUint(nil, e.asked, 10)
-	return e.engine.Ask(ctx, r, set, engine.Access, question, func(*memo.Reading) ([]byte, error) { return e.inputs[i], nil })
+	answer, err := e.engine.Ask(ctx, r, set, engine.Access, question, func(*memo.Reading) (engine.Input, error) { return engine.Input{Text: e.inputs[i]}, nil })
+	return answer.Decision, err
 }
 
 // decideAgain authenticates the caller and decides on input i, both as a server that has done so before.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -107,6 +108,15 @@ func (m *MasterKey) Derive(t Tenant, kind SecretKind, id string) Secret {
 		fmt.Fprintf(mac, "%d:%s", len(part), part)
 	}
 	return madeSecret(kind, id, mac.Sum(nil))
+}
+
+// SigningKey is the key by which this installation signs for that purpose, and for nothing else. It can be made again.
+func (m *MasterKey) SigningKey(t Tenant, purpose string) ed25519.PrivateKey {
+	mac := hmac.New(sha256.New, m.deriving)
+	for _, part := range []string{string(t), "signing key", purpose} {
+		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	return ed25519.NewKeyFromSeed(mac.Sum(nil))
 }
 
 // DerivedID returns the id for which the secret was derived; ok is false for one that this installation has not made,

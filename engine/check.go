@@ -147,11 +147,10 @@ func (e *Engine) repeat(ctx context.Context, store datastore.Store, c check) (*D
 		return nil, err
 	}
 	defer view.Close()
-	ev, err := e.begin(c.set, memo.Over(view), c.input)
+	ev, err := e.begin(c.set, memo.Over(view), c.input, c.now)
 	if err != nil {
 		return nil, err
 	}
-	ev.now = c.now
 	// It has time: a machine that is too busy for OPA's evaluator is no difference.
 	ev.byOPA = true
 	wanted, err := ev.decide(ctx, c.point, explanationFactor*e.options.EvaluationLimit)

@@ -192,20 +192,22 @@ func (w *world) ask(r *memo.Reading) {
 	}
 	question := fmt.Sprintf(`{"kind":%q,"id":%q,"org":%q,"action":%q,"document":%q}`, kind, id, w.org(), w.pick("read", "write", "delete"), w.pick("plan", "report"))
 	asked := func(r *memo.Reading) (*Decision, error) {
-		return w.engine.Ask(w.t.Context(), r, w.engine.Policies(), Access, []byte(question), func(r *memo.Reading) ([]byte, error) {
+		answer, err := w.engine.Ask(w.t.Context(), r, w.engine.Policies(), Access, []byte(question), func(r *memo.Reading) (Input, error) {
 			input := map[string]any{}
 			if err := json.Unmarshal([]byte(question), &input); err != nil {
-				return nil, err
+				return Input{}, err
 			}
 			principal, err := w.authn.Resolve(w.t.Context(), r, kind, id)
 			if err != nil {
-				return nil, err
+				return Input{}, err
 			}
 			if principal != nil {
 				input["principal"] = principal
 			}
-			return json.Marshal(input)
+			text, err := json.Marshal(input)
+			return Input{Text: text}, err
 		})
+		return answer.Decision, err
 	}
 	view, err := w.store.ViewAt(w.t.Context(), r.Revision())
 	if err != nil {

@@ -13,6 +13,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -25,6 +26,7 @@ import (
 
 	"mandate/datastore"
 	"mandate/datastore/memo"
+	"mandate/decisionlog"
 	"mandate/engine/vm"
 )
 
@@ -47,12 +49,15 @@ type Options struct {
 	CheckOneIn uint64
 	// Now is the clock that policies see; time.Now when nil.
 	Now func() time.Time
+	// Log is where decisions are recorded; nowhere when nil.
+	Log *decisionlog.Log
 }
 
 // Engine decides for one tenant. It is safe for concurrent use.
 type Engine struct {
 	tenant  datastore.TenantID
 	root    datastore.Path // of the facts
+	log     *decisionlog.Log
 	set     atomic.Pointer[PolicySet]
 	options Options
 	checks  checks
@@ -69,7 +74,10 @@ func New(tenant datastore.TenantID, set *PolicySet, o Options) *Engine {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	e := &Engine{tenant: tenant, root: tenant.Path(), options: o, checks: checks{waiting: make(chan check, maxWaiting)}}
+	if o.Log == nil {
+		o.Log = decisionlog.Nothing(o.Now)
+	}
+	e := &Engine{tenant: tenant, root: tenant.Path(), options: o, log: o.Log, checks: checks{waiting: make(chan check, maxWaiting)}}
 	e.set.Store(set)
 	return e
 }
@@ -98,39 +106,111 @@ func (e *Engine) Begin(m *memo.Memo) (*memo.Reading, *PolicySet) {
 	}
 }
 
-// Decide evaluates the decision of set at p over the facts of r, or remembers it. The input is the JSON text of the whole input
-// document.
+// Input is what a policy decides on.
+type Input struct {
+	Text []byte // JSON: the whole input document
+	// Refused says why the credential that the question is about was refused, so that there is no principal in the text. Then it is
+	// never allowed, whatever the policy says of nobody, and nothing is remembered.
+	Refused *Reason
+}
+
+// Answer is a decision and the id of its record in the decision log.
+type Answer struct {
+	*Decision
+	ID decisionlog.ID
+}
+
+// Decide evaluates the decision of set at p over the facts of r, or remembers it, and records it in the decision log. The input
+// is the JSON text of the whole input document.
 //
 // The Decision is always usable. The error beside it is nil when the policy has decided or is undefined, the error
 // of ctx when that has ended, and otherwise an *EvaluationError.
 func (e *Engine) Decide(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, input []byte) (*Decision, error) {
-	return e.Ask(ctx, r, set, p, input, func(*memo.Reading) ([]byte, error) { return input, nil })
+	answer, err := e.Ask(ctx, r, set, p, input, func(*memo.Reading) (Input, error) { return Input{Text: input}, nil })
+	return answer.Decision, err
 }
 
 // Ask decides as Decide does, but the input is made only when the decision is not remembered. The question names
 // it: what makes the input may depend on nothing but the question and what it reads through the Reading that it is given.
 // When it fails, there is no Decision, and its error is returned.
+//
+// What is recorded may be acted upon only after decisionlog.Log.Commit, which is up to the caller: one for all decisions of
+// its request.
 func (e *Engine) Ask(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, question []byte,
-	input func(*memo.Reading) ([]byte, error)) (*Decision, error) {
-	decisions := memo.Table[*Decision]{Kind: "decision"}
+	input func(*memo.Reading) (Input, error)) (Answer, error) {
+	asked := e.options.Now()
+	for {
+		decided, remembered, err := e.recall(ctx, r, set, p, question, asked, input)
+		if decided == nil {
+			return Answer{}, err
+		}
+		id, logErr := e.log.Append(decided.ref, asked, decisionlog.Entry{DataRevision: r.Revision(), Allow: decided.Allow,
+			Remembered: remembered, Uncommitted: r.Uncommitted()})
+		if logErr == nil {
+			return Answer{decided.Decision, id}, err
+		}
+		// Its description is in a segment that has just ended: it is decided once again and described in the new one.
+	}
+}
+
+// decided is a decision and its description in the decision log.
+type decided struct {
+	*Decision
+	ref decisionlog.Ref
+}
+
+// Bytes is about what it takes in memory to remember it.
+func (d *decided) Bytes() int { return d.Decision.Bytes() + 40 }
+
+func (e *Engine) recall(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, question []byte, now time.Time,
+	input func(*memo.Reading) (Input, error)) (d *decided, remembered bool, err error) {
+	decisions := memo.Table[*decided]{Kind: "decision"}
 	var memory [1024]byte
 	asked := memo.Part(memo.Part(memo.Part(memo.Part(decisions.Ask(memory[:]), e.tenant), set.revision), p), question)
+	asked = binary.LittleEndian.AppendUint32(asked, e.log.Epoch())
 	if set.distrusted.Load() {
 		asked = append(asked, "by OPA"...)
 	}
-	return decisions.Get(r, memo.KeyOf(asked), func(r *memo.Reading) (*Decision, error) {
-		text, err := input(r)
+	remembered = true
+	d, err = decisions.Get(r, memo.KeyOf(asked), func(r *memo.Reading) (*decided, error) {
+		remembered = false
+		in, err := input(r)
 		if err != nil {
 			return nil, err
 		}
-		ev, err := e.begin(set, r, text)
-		if err != nil {
-			return ev.deny(err), err
-		}
-		d, err := ev.decide(ctx, p, e.options.EvaluationLimit)
-		e.offer(ev, p, d, err)
-		return d, err
+		return e.evaluate(ctx, r, set, p, in, now)
 	})
+	return d, remembered, err
+}
+
+// evaluate makes the decision and describes it.
+func (e *Engine) evaluate(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input, now time.Time) (*decided, error) {
+	ev, d, err := e.make(ctx, r, set, p, in, now)
+	e.offer(ev, p, d, err)
+	if in.Refused != nil {
+		r.Volatile() // what the policy says without a principal is not the answer
+		d = d.about(*in.Refused)
+	}
+	return &decided{d, e.describe(ctx, ev, p, in, d)}, err
+}
+
+func (e *Engine) make(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input, now time.Time) (*evaluation, *Decision, error) {
+	ev, err := e.begin(set, r, in.Text, now)
+	if err != nil {
+		return ev, ev.deny(err), err
+	}
+	d, err := ev.decide(ctx, p, e.options.EvaluationLimit)
+	return ev, d, err
+}
+
+// Again decides what was asked at an earlier instant as it was decided then, but for what a change of the set or the facts makes of it.
+// It neither remembers nor records anything.
+func (e *Engine) Again(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input, asked time.Time) (*Decision, error) {
+	_, d, err := e.make(ctx, r, set, p, in, asked)
+	if in.Refused != nil {
+		d = d.about(*in.Refused)
+	}
+	return d, err
 }
 
 // evaluation is what the evaluations of one request have in common, so that they agree: one policy set, one
@@ -147,13 +227,13 @@ type evaluation struct {
 	volatile bool
 }
 
-func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte) (*evaluation, error) {
+func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte, now time.Time) (*evaluation, error) {
 	ev := &evaluation{
 		engine: e,
 		set:    set,
 		text:   input,
 		facts:  newFacts(r, e.root, e.options.ScanLimit),
-		now:    e.options.Now(),
+		now:    now,
 		byOPA:  set.program == nil || set.distrusted.Load(),
 	}
 	if input == nil {

@@ -17,9 +17,9 @@ const explanationFactor = 20
 
 // Explanation says why a decision is as it is.
 type Explanation struct {
-	Decision *Decision
-	Rules    []RuleTrace // in the order in which they were first tried
-	Facts    []FactRead  // in the order in which they were first read
+	Answer
+	Rules []RuleTrace // in the order in which they were first tried
+	Facts []FactRead  // in the order in which they were first read
 }
 
 // RuleTrace says whether a rule held.
@@ -54,10 +54,11 @@ type FactRead struct {
 // Explain decides as Decide does, and says which rules held, which did not, and which facts that rests on. The
 // Explanation is usable as far as it goes, whatever the error: the one that Decide returns, or that of the
 // second evaluation, which is traced.
-func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, input []byte) (Explanation, error) {
-	ev, err := e.begin(set, r, input)
+func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input) (Explanation, error) {
+	asked := e.options.Now()
+	ev, err := e.begin(set, r, in.Text, asked)
 	if err != nil {
-		return Explanation{Decision: ev.deny(err)}, err
+		return Explanation{Answer: Answer{Decision: ev.deny(err)}}, err
 	}
 	ev.facts.recording = true
 	decision, err := ev.decide(ctx, p, e.options.EvaluationLimit)
@@ -71,7 +72,10 @@ func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p
 			err = traceErr
 		}
 	}
-	return Explanation{Decision: decision, Rules: rules.traces(), Facts: ev.facts.reads}, err
+	if in.Refused != nil {
+		decision = decision.about(*in.Refused)
+	}
+	return Explanation{Answer: e.record(ctx, ev, p, in, decision, asked), Rules: rules.traces(), Facts: ev.facts.reads}, err
 }
 
 // tracer follows the evaluation of rules. It is used by one goroutine.

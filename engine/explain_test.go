@@ -49,7 +49,7 @@ func TestExplain(t *testing.T) {
 		}},
 	} {
 		for range 5 { // always in the same order
-			x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, request(test.sub, "documents:read", test.org))
+			x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, Input{Text: request(test.sub, "documents:read", test.org)})
 			if err != nil || x.Decision.Allow != test.allow {
 				t.Fatalf("%+v, %v", x.Decision, err)
 			}
@@ -121,7 +121,7 @@ strong(role) if role == "admin"
 			`data.mandate.access.decision access.rego:3 default`,
 		},
 	} {
-		x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, []byte(input))
+		x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, Input{Text: []byte(input)})
 		if err != nil || x.Decision.Allow {
 			t.Fatalf("%+v, %v", x.Decision, err)
 		}
@@ -136,7 +136,7 @@ func TestExplainScan(t *testing.T) {
 		not data.vendors.x.y
 		count(data.roles) == 2
 	}`)), patient())
-	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, exampleFacts())), e.Policies(), Access, []byte(`{}`))
+	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, exampleFacts())), e.Policies(), Access, Input{Text: []byte(`{}`)})
 	if err != nil || !x.Decision.Allow || len(x.Facts) != 2 {
 		t.Fatalf("%+v, %v", x, err)
 	}
@@ -150,13 +150,13 @@ func TestExplainScan(t *testing.T) {
 
 func TestExplainFails(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy("decision := {\"allow\": true} if data.users.a\ndecision := {\"allow\": false} if not data.users.b")), patient())
-	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, map[string]string{"users/a": "{}"})), e.Policies(), Access, []byte(`{}`))
+	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, map[string]string{"users/a": "{}"})), e.Policies(), Access, Input{Text: []byte(`{}`)})
 	checkDenied(t, x.Decision, PolicyError)
 	failed := (*EvaluationError)(nil)
 	if !errors.As(err, &failed) || len(x.Rules) != 2 || len(x.Facts) != 2 {
 		t.Errorf("%+v, %v", x, err)
 	}
-	x, err = e.Explain(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), Access, []byte(`{`))
+	x, err = e.Explain(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), Access, Input{Text: []byte(`{`)})
 	checkDenied(t, x.Decision, PolicyError)
 	if err == nil {
 		t.Error("no error")

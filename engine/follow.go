@@ -94,7 +94,7 @@ func (f *follower) check(ctx context.Context) {
 	if revision == f.seen {
 		return
 	}
-	set, err := compile(ctx, files)
+	set, err := compile(ctx, files, true)
 	if ctx.Err() != nil {
 		return
 	}

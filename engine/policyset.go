@@ -32,6 +32,7 @@ const resultVar = ast.Var("result")
 // PolicySet is a compiled set of policies. What it decides never changes, and it is safe for concurrent use.
 type PolicySet struct {
 	revision string
+	files    []File
 	compiler *ast.Compiler
 	points   map[Point]ast.Body
 	// volatile says that a rule of the set uses the present time or randomness.
@@ -46,6 +47,9 @@ type PolicySet struct {
 
 // Revision is the hash of the set's content, its tests included.
 func (s *PolicySet) Revision() string { return s.revision }
+
+// Files are the source files of the set, its tests included, in the order of their names. Nobody may change them.
+func (s *PolicySet) Files() []File { return s.files }
 
 // ShortRevision is the revision as people read it.
 func (s *PolicySet) ShortRevision() string { return s.revision[:12] }
@@ -96,7 +100,7 @@ func Compile(ctx context.Context, fsys fs.FS) (*PolicySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, files)
+	return compile(ctx, files, true)
 }
 
 // CompileTested is Compile without running the tests: for policies that come with the binary, whose tests were run where it
@@ -106,17 +110,25 @@ func CompileTested(ctx context.Context, fsys fs.FS) (*PolicySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, slices.DeleteFunc(files, file.isTest))
+	return compile(ctx, files, false)
 }
 
-// file is a source file of a policy set.
-type file struct{ name, text string }
+// CompileFiles compiles what Files has returned of a set that was admitted once: its tests are not run again.
+func CompileFiles(ctx context.Context, files []File) (*PolicySet, error) {
+	return compile(ctx, files, false)
+}
 
-func (f file) isTest() bool { return strings.HasSuffix(f.name, "_test.rego") }
+// File is a source file of a policy set. Its name has slashes.
+type File struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+func (f File) isTest() bool { return strings.HasSuffix(f.Name, "_test.rego") }
 
 // load returns the source files in the order of their names.
-func load(fsys fs.FS) ([]file, error) {
-	var files []file
+func load(fsys fs.FS) ([]File, error) {
+	var files []File
 	var problems []Problem
 	size := int64(0)
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -155,7 +167,7 @@ func load(fsys fs.FS) ([]file, error) {
 		if size += int64(len(text)); size > maxPolicyBytes || len(files) == maxPolicyFiles {
 			return refuse(Problem{Message: fmt.Sprintf("more than %d files or %d bytes of policies", maxPolicyFiles, maxPolicyBytes)})
 		}
-		files = append(files, file{name, text})
+		files = append(files, File{name, text})
 		return nil
 	})
 	if refused := (*CompileError)(nil); errors.As(err, &refused) {
@@ -167,7 +179,7 @@ func load(fsys fs.FS) ([]file, error) {
 	if problems != nil {
 		return nil, refuse(problems...)
 	}
-	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 
@@ -183,10 +195,10 @@ func read(fsys fs.FS, name string, limit int64) (string, error) {
 }
 
 // revisionOf hashes names and contents, each after its length, so that no two sets of files hash the same text.
-func revisionOf(files []file) string {
+func revisionOf(files []File) string {
 	h := sha256.New()
 	for _, f := range files {
-		for _, s := range []string{f.name, f.text} {
+		for _, s := range []string{f.Name, f.Text} {
 			h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(s))))
 			h.Write([]byte(s))
 		}
@@ -194,13 +206,16 @@ func revisionOf(files []file) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func compile(ctx context.Context, files []file) (*PolicySet, error) {
+func compile(ctx context.Context, files []File, test bool) (*PolicySet, error) {
 	production := make(map[string]*ast.Module)
 	all := make(map[string]*ast.Module)
 	var problems []Problem
 	for _, f := range files {
+		if f.isTest() && !test {
+			continue
+		}
 		// Annotations are parsed so that a malformed one is refused here and not by the next tool.
-		module, err := ast.ParseModuleWithOpts(f.name, f.text, ast.ParserOptions{
+		module, err := ast.ParseModuleWithOpts(f.Name, f.Text, ast.ParserOptions{
 			RegoVersion:       ast.RegoV1,
 			ProcessAnnotation: true,
 			Capabilities:      capabilities(),
@@ -212,9 +227,9 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 		if problem := reserved(module); problem != nil {
 			problems = append(problems, *problem)
 		}
-		all[f.name] = module
+		all[f.Name] = module
 		if !f.isTest() {
-			production[f.name] = module
+			production[f.Name] = module
 		}
 	}
 	if problems != nil {
@@ -225,7 +240,7 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 	if compiler.Compile(production); compiler.Failed() {
 		return nil, refuse(problemsOf(compiler.Errors)...)
 	}
-	set := &PolicySet{revision: revisionOf(files), compiler: compiler, points: make(map[Point]ast.Body),
+	set := &PolicySet{revision: revisionOf(files), files: files, compiler: compiler, points: make(map[Point]ast.Body),
 		volatile: slices.ContainsFunc(compiler.Required.Builtins, vm.IsVolatile)}
 	for _, p := range []Point{Access, Tokens, Manage} {
 		ref := dataRef(append(strings.Split(string(p), "/"), "decision"))
@@ -237,8 +252,10 @@ func compile(ctx context.Context, files []file) (*PolicySet, error) {
 	if problems != nil {
 		return nil, refuse(problems...)
 	}
-	if err := runTests(ctx, all); err != nil {
-		return nil, err
+	if test {
+		if err := runTests(ctx, all); err != nil {
+			return nil, err
+		}
 	}
 	return set, set.plan(ctx, production)
 }

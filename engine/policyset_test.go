@@ -114,8 +114,8 @@ func TestCompileCancelled(t *testing.T) {
 }
 
 func TestRevision(t *testing.T) {
-	a := revisionOf([]file{{"a", "bc"}, {"d", "e"}})
-	for _, files := range [][]file{nil, {{"a", "b"}, {"cd", "e"}}, {{"a", "bcde"}}, {{"d", "e"}, {"a", "bc"}}} {
+	a := revisionOf([]File{{"a", "bc"}, {"d", "e"}})
+	for _, files := range [][]File{nil, {{"a", "b"}, {"cd", "e"}}, {{"a", "bcde"}}, {{"d", "e"}, {"a", "bc"}}} {
 		if revisionOf(files) == a {
 			t.Errorf("%v has the same revision", files)
 		}

@@ -20,7 +20,7 @@ func (e *Engine) Query(ctx context.Context, r *memo.Reading, set *PolicySet, pat
 	if !e.options.FactsInQueries && (len(path) == 0 || slices.Contains(directory.Collections(), path[0])) {
 		return nil, false, nil
 	}
-	ev, err := e.begin(set, r, input)
+	ev, err := e.begin(set, r, input, e.options.Now())
 	if err != nil {
 		return nil, false, err
 	}

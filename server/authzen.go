@@ -140,7 +140,7 @@ func (h *handler) evaluation(c *fiber.Ctx) error {
 func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
 	var memory, response [1024]byte
 	question := a.question(memory[:], "evaluation")
-	decision, err := a.evaluate(a.server.base, memo.Part(question, body), func() (request evaluationRequest, err error) {
+	answer, err := a.evaluate(a.server.base, memo.Part(question, body), func() (request evaluationRequest, err error) {
 		if err := checkObject(body); err != nil {
 			return request, err
 		}
@@ -152,7 +152,7 @@ func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeText(c, a.appendDecision(response[:0], decision, nil))
+	return writeText(c, a.appendDecision(response[:0], answer, nil))
 }
 
 func (h *handler) evaluations(c *fiber.Ctx) error {
@@ -222,21 +222,21 @@ func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, it
 	}
 	response := append(make([]byte, 0, 512*len(items)), `{"evaluations":[`...)
 	for i, item := range items {
-		decision, err := a.evaluate(inTime, memo.Part(question, item), func() (evaluationRequest, error) { return defaults.with(item) })
+		answer, err := a.evaluate(inTime, memo.Part(question, item), func() (evaluationRequest, error) { return defaults.with(item) })
 		if err != nil && inTime.Err() != nil && ctx.Err() == nil {
 			err = &requestError{http.StatusServiceUnavailable, "batch_timeout", "the batch took too long: split it"}
 		}
 		var wrong *requestError
 		if errors.As(err, &wrong) {
-			decision = a.denial(wrong.Code, wrong.Detail)
+			answer = a.unanswered(wrong)
 		} else if err != nil {
 			return nil, err
 		}
 		if i > 0 {
 			response = append(response, ',')
 		}
-		response = a.appendDecision(response, decision, wrong)
-		if (how == denyOnFirstDeny && !decision.Allow) || (how == permitOnFirstPermit && decision.Allow) {
+		response = a.appendDecision(response, answer, wrong)
+		if (how == denyOnFirstDeny && !answer.Allow) || (how == permitOnFirstPermit && answer.Allow) {
 			break
 		}
 	}
@@ -262,11 +262,11 @@ func (r *evaluationRequest) with(item jsontext.Value) (evaluationRequest, error)
 
 // appendDecision appends a Decision (AuthZEN §5.5), with the error of an item that could not be evaluated. What policies
 // decided is text already.
-func (a *asking) appendDecision(b []byte, d *engine.Decision, wrong *requestError) []byte {
+func (a *asking) appendDecision(b []byte, d engine.Answer, wrong *requestError) []byte {
 	b = append(b, `{"decision":`...)
 	b = strconv.AppendBool(b, d.Allow)
 	b = append(b, `,"context":{"decision_id":"`...)
-	b = a.server.decisions.appendNext(b)
+	b = d.ID.AppendText(b)
 	b = append(b, `",`...)
 	b = d.AppendMembers(b)
 	b = append(b, `,"data_revision":`...)

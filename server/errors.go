@@ -11,6 +11,7 @@ import (
 
 	"mandate/authn"
 	"mandate/datastore"
+	"mandate/decisionlog"
 	"mandate/delivery"
 	"mandate/directory"
 	"mandate/manage"
@@ -136,6 +137,9 @@ func failureOf(err error) (f failure, known bool) {
 		return failure{status: http.StatusUnprocessableEntity, code: "idempotency_key_reused", oauth: "invalid_request", detail: manage.ErrKeyReused.Error()}, true
 	case errors.Is(err, datastore.ErrConflict):
 		return failure{status: http.StatusServiceUnavailable, code: "busy", oauth: "temporarily_unavailable", detail: "too many writes at once: try again", retryAfter: "1"}, true
+	case errors.Is(err, decisionlog.ErrNotLogged):
+		return failure{status: http.StatusServiceUnavailable, code: "decision_log_unavailable", oauth: "temporarily_unavailable",
+			detail: "the decision cannot be logged, and is therefore a denial: its operator finds the reason in the log of the service", retryAfter: "5"}, true
 	case errors.Is(err, delivery.ErrNoMail):
 		return failure{status: http.StatusNotImplemented, code: "mail_not_configured", oauth: "invalid_request", detail: delivery.ErrNoMail.Error()}, true
 	case errors.Is(err, authn.ErrReset):

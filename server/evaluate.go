@@ -35,69 +35,47 @@ type policyInput struct {
 	Caller    *authn.Principal `json:"caller"`
 }
 
-// principalUnknown is the reason of a policy that refuses only because it does not know the subject. The server may
-// know better why, and says it instead.
-const principalUnknown = "principal_unknown"
-
 // evaluate makes one decision, or remembers it. The question is what was asked as it was sent, and read makes the request
 // of it. An error is a *requestError for a request that is not one.
-func (a *asking) evaluate(ctx context.Context, question []byte, read func() (evaluationRequest, error)) (*engine.Decision, error) {
-	var refused *authn.Error
-	decision, err := a.tenant.Engine.Ask(ctx, a.reading, a.policies, engine.Access, question, func(r *memo.Reading) (input []byte, err error) {
+func (a *asking) evaluate(ctx context.Context, question []byte, read func() (evaluationRequest, error)) (engine.Answer, error) {
+	answer, err := a.tenant.Engine.Ask(ctx, a.reading, a.policies, engine.Access, question, func(r *memo.Reading) (engine.Input, error) {
 		request, err := read()
 		if err != nil {
-			return nil, err
+			return engine.Input{}, err
 		}
-		if input, refused, err = a.input(ctx, r, request); refused != nil {
-			r.Volatile() // what the policy says without a principal is not the answer
-		}
-		return input, err
+		return a.input(ctx, r, request)
 	})
-	if decision == nil {
-		return nil, err
+	if answer.Decision == nil {
+		return answer, err
 	}
-	if err := a.reportPolicy(ctx, decision, err); err != nil {
-		return nil, err
-	}
-	if refused != nil {
-		decision = a.aboutCredential(refused, decision)
-	}
-	return decision, nil
+	return answer, a.reportPolicy(ctx, answer.Decision, err)
 }
 
-// aboutCredential is the answer about one that is not good: a denial, whatever the policy says without a principal. A caller
-// that may not ask about others hears only that, as it would of a good one; else it could try out credentials here.
-func (a *asking) aboutCredential(refused *authn.Error, undecided *engine.Decision) *engine.Decision {
-	if !undecided.Allow && len(undecided.Reasons) > 0 && undecided.Reasons[0].Code != principalUnknown {
-		return undecided
-	}
-	f, _ := failureOf(refused)
-	return a.denial(f.code, refused.Detail)
-}
-
-// input makes what the policy decides on. When the subject is a credential that is not good, there is no principal in it,
-// and refused says why.
-func (a *asking) input(ctx context.Context, reading *memo.Reading, r evaluationRequest) (input []byte, refused *authn.Error, err error) {
+// input makes what the policy decides on.
+func (a *asking) input(ctx context.Context, reading *memo.Reading, r evaluationRequest) (in engine.Input, err error) {
 	who, err := r.validate()
 	if err != nil {
-		return nil, nil, err
+		return in, err
 	}
 	principal, err := a.principal(ctx, reading, who, r.Subject)
-	if err != nil && !errors.As(err, &refused) {
-		return nil, nil, err
+	if refused := (*authn.Error)(nil); errors.As(err, &refused) {
+		f, _ := failureOf(refused)
+		in.Refused = &engine.Reason{Code: f.code, Message: refused.Detail}
+	} else if err != nil {
+		return in, err
 	}
 	if who.Type == subjectCredential {
 		// Its properties hold secrets: no policy, log or trace may see them.
 		if r.Subject, err = json.Marshal(map[string]string{"type": who.Type, "id": who.ID}, json.Deterministic(true)); err != nil {
-			return nil, nil, fmt.Errorf("subject without its properties: %w", err)
+			return in, fmt.Errorf("subject without its properties: %w", err)
 		}
 	}
-	input, err = json.Marshal(policyInput{Subject: r.Subject, Action: r.Action, Resource: r.Resource, Context: r.Context,
+	in.Text, err = json.Marshal(policyInput{Subject: r.Subject, Action: r.Action, Resource: r.Resource, Context: r.Context,
 		Principal: principal, Caller: a.caller})
 	if err != nil {
-		return nil, nil, fmt.Errorf("policy input: %w", err)
+		return in, fmt.Errorf("policy input: %w", err)
 	}
-	return input, refused, nil
+	return in, nil
 }
 
 // validate checks what AuthZEN §5 requires, and no more: types are not coerced, ids not normalised.
@@ -216,7 +194,8 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject, se
 	return principal, err
 }
 
-// denial is one that no policy has made.
-func (a *asking) denial(code, message string) *engine.Decision {
-	return &engine.Decision{Reasons: []engine.Reason{{Code: code, Message: message}}, PolicyRevision: a.policies.Revision()}
+// unanswered is the denial of an evaluation that was not one. It is recorded as what it is: a question that reached no policy.
+func (a *asking) unanswered(wrong *requestError) engine.Answer {
+	d := &engine.Decision{Reasons: []engine.Reason{{Code: wrong.Code, Message: wrong.Detail}}, PolicyRevision: a.policies.Revision()}
+	return a.tenant.Engine.Unanswered(d, engine.Access, a.reading.Revision())
 }

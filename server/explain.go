@@ -76,18 +76,15 @@ func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	if err := json.Unmarshal(body, &request); err != nil {
 		return explained, badRequest("the body is not an evaluation request")
 	}
-	input, refused, err := a.input(ctx, a.reading, request)
+	in, err := a.input(ctx, a.reading, request)
 	if err != nil {
 		return explained, err
 	}
-	why, err := a.tenant.Engine.Explain(ctx, a.reading, a.policies, engine.Access, input)
+	why, err := a.tenant.Engine.Explain(ctx, a.reading, a.policies, engine.Access, in)
 	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
 		return explained, err
 	}
-	if refused != nil {
-		why.Decision = a.aboutCredential(refused, why.Decision)
-	}
-	if err := json.Unmarshal(a.appendDecision(nil, why.Decision, nil), &explained); err != nil {
+	if err := json.Unmarshal(a.appendDecision(nil, why.Answer, nil), &explained); err != nil {
 		return explained, fmt.Errorf("explain a decision: %w", err)
 	}
 	explained.Explanation = &explanation{Rules: why.Rules, Facts: why.Facts}

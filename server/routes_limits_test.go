@@ -14,13 +14,15 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"mandate/authn"
+	"mandate/engine"
 	"mandate/ratelimit"
 )
 
 // Whoever adds a route and forgets its limits is told here.
 func TestEveryRouteIsLimitedByAddress(t *testing.T) {
 	once := RouteLimits{Address: ratelimit.Limit{Count: 1, Per: time.Hour, Burst: 1}}
-	s, err := New(Options{Tenants: []Tenant{{ID: DefaultTenant, Issuer: "https://mandate.example", Now: time.Now}},
+	s, err := New(Options{Tenants: []Tenant{{ID: DefaultTenant, Issuer: "https://mandate.example", Now: time.Now,
+		Engine: engine.New("default", nil, engine.Options{})}},
 		RateLimits: RateLimits{Tokens: once, Decisions: once, Management: once}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

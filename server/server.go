@@ -30,6 +30,7 @@ import (
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/manage"
+	"mandate/policyset"
 	"mandate/tokens"
 )
 
@@ -51,6 +52,7 @@ type Tenant struct {
 	Authn      *authn.Authenticator
 	Tokens     *tokens.Issuer
 	Manage     *manage.Manager
+	Policies   *policyset.Library
 	Deliveries Deliveries           // nil where no mail is sent
 	Master     *directory.MasterKey // seals what the pages carry from one request to the next
 	Now        func() time.Time
@@ -249,7 +251,8 @@ type handler struct {
 	inQuery prometheus.Counter     // credentials
 }
 
-// on runs a handler under the rate limits of the surface, and answers its error in the surface's shape.
+// on runs a handler under the rate limits of the surface, and answers its error in the surface's shape. Nothing leaves before
+// what was decided for it is in the decision log.
 func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 	return h.limited(routesOf(s), s, handle)
 }
@@ -258,11 +261,18 @@ func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 func (h *handler) limited(of routes, s surface, handle fiber.Handler) fiber.Handler {
 	gate := h.gates[of]
 	return func(c *fiber.Ctx) error {
+		log := h.tenant.Engine.Log()
+		mark := log.Mark()
 		err := gate.enter(c)
 		if err == nil {
 			err = handle(c)
 		}
 		if err != nil {
+			h.server.fail(c, s, err)
+		}
+		if err := log.Commit(mark); err != nil {
+			c.Response().Reset() // whatever was decided is not answered
+			copyRequestID(c)
 			h.server.fail(c, s, err)
 		}
 		if len(c.Request().Header.Peek("DPoP")) > 0 {

@@ -29,11 +29,13 @@ import (
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
+	"mandate/decisionlog"
 	"mandate/delivery"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/manage"
 	"mandate/policies"
+	"mandate/policyset"
 	"mandate/server"
 	"mandate/tokens"
 )
@@ -56,6 +58,7 @@ type running struct {
 	memo    *memo.Memo
 	master  *directory.MasterKey
 	engines map[directory.Tenant]*engine.Engine
+	logs    map[directory.Tenant]*decisionlog.Log
 	issuers map[directory.Tenant]*tokens.Issuer
 	server  *server.Server
 	served  chan error
@@ -112,7 +115,7 @@ type fixture struct {
 func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running {
 	t.Helper()
 	s := &running{log: &logBuffer{}, events: &logBuffer{}, clock: &clock{}, served: make(chan error, 1),
-		engines: map[directory.Tenant]*engine.Engine{}, issuers: map[directory.Tenant]*tokens.Issuer{}, queues: map[directory.Tenant]*delivery.Queue{}}
+		engines: map[directory.Tenant]*engine.Engine{}, logs: map[directory.Tenant]*decisionlog.Log{}, issuers: map[directory.Tenant]*tokens.Issuer{}, queues: map[directory.Tenant]*delivery.Queue{}}
 	seen.log(s.log)
 	log := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	opened, err := badgerstore.Open(t.TempDir(), badgerstore.Options{Logger: log})
@@ -144,7 +147,13 @@ func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running
 		must(t, err)
 		issuer := server.Issuer(publicURL, id)
 		// The limit is for policies that go wrong; the race detector on a busy machine must not meet it.
-		s.engines[id] = engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: 5 * time.Second, Now: s.clock.now})
+		folder := t.TempDir()
+		s.logs[id], err = decisionlog.Open(folder, decisionlog.Options{Tenant: string(id), Key: master.SigningKey(id, "decision log"), Now: s.clock.now})
+		must(t, err)
+		t.Cleanup(func() { must(t, s.logs[id].Close()) })
+		s.engines[id] = engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: 5 * time.Second, Now: s.clock.now, Log: s.logs[id]})
+		library := policyset.New(policyset.Options{Tenant: id, Store: store, Engine: s.engines[id], Now: s.clock.now})
+		must(t, library.Offer(t.Context(), set, "builtin"))
 		authenticator := authn.New(authn.Options{Tenant: id, Master: master, Issuer: issuer, PasswordChecks: passwords, Store: store,
 			Providers: authn.NewProviders(authn.ProviderOptions{AllowHTTP: true, Now: s.clock.now}), ClockLeeway: 30 * time.Second, Now: s.clock.now})
 		s.issuers[id], err = tokens.NewIssuer(t.Context(), store, tokens.Options{Tenant: id, Issuer: issuer, Master: master,
@@ -155,7 +164,7 @@ func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running
 			Log: log, Now: s.clock.now})
 		s.queues[id] = queue
 		s.deliver(t, queue)
-		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Tokens: s.issuers[id], Authn: authenticator,
+		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Policies: library, Tokens: s.issuers[id], Authn: authenticator,
 			Manage: manage.New(manage.Options{Tenant: id, Issuer: issuer, Store: store, Master: master, Policy: s.engines[id], Authn: authenticator,
 				Tokens: s.issuers[id], Deliveries: queue, Now: s.clock.now, AllowHTTP: true}),
 			Master: master, Now: s.clock.now})

@@ -87,19 +87,19 @@ func (i *Issuer) ask(ctx context.Context, r *memo.Reading, policies *engine.Poli
 // evaluate asks by the client's digest where a client asks for itself, which is the most frequent by far, and by the whole input
 // else: then the parties need not be as Authenticate has returned them.
 func (i *Issuer) evaluate(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, input policyInput) (*engine.Decision, error) {
-	document := func(*memo.Reading) ([]byte, error) {
+	document := func(*memo.Reading) (engine.Input, error) {
 		text, err := json.Marshal(input, json.Deterministic(true))
 		if err != nil {
-			return nil, fmt.Errorf("input of the token policy: %w", err)
+			return engine.Input{}, fmt.Errorf("input of the token policy: %w", err)
 		}
-		return text, nil
+		return engine.Input{Text: text}, nil
 	}
 	if input.Principal != input.Caller || input.Actor != nil || !input.Principal.HasDigest() {
-		text, err := document(r)
+		in, err := document(r)
 		if err != nil {
 			return nil, err
 		}
-		return i.o.Policy.Decide(ctx, r, policies, engine.Tokens, text)
+		return i.o.Policy.Decide(ctx, r, policies, engine.Tokens, in.Text)
 	}
 	var memory [512]byte
 	q := input.Request
@@ -112,7 +112,8 @@ func (i *Issuer) evaluate(ctx context.Context, r *memo.Reading, policies *engine
 	for _, scope := range q.Scopes {
 		question = memo.Part(question, scope)
 	}
-	return i.o.Policy.Ask(ctx, r, policies, engine.Tokens, question, document)
+	answer, err := i.o.Policy.Ask(ctx, r, policies, engine.Tokens, question, document)
+	return answer.Decision, err
 }
 
 // refusals are the error codes that the token policy may give as the code of its first reason; any other

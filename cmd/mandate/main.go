@@ -60,7 +60,7 @@ Start with:  mandate serve --dev`,
 		return err
 	})
 	root.AddCommand(serveCommand(lookupEnv), importCommand(lookupEnv), exportCommand(lookupEnv), decideCommand(lookupEnv), keysCommand(lookupEnv),
-		configCommand(lookupEnv))
+		configCommand(lookupEnv), policyCommand(lookupEnv), decisionsCommand(lookupEnv), accessCommand(lookupEnv))
 	addDirectoryCommands(root, lookupEnv)
 	return root
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -15,12 +16,14 @@ import (
 	"mandate/datastore"
 	"mandate/datastore/badgerstore"
 	"mandate/datastore/memo"
+	"mandate/decisionlog"
 	"mandate/delivery"
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/manage"
 	"mandate/outbound"
 	"mandate/policies"
+	"mandate/policyset"
 	"mandate/server"
 	"mandate/tokens"
 )
@@ -31,6 +34,7 @@ type service struct {
 	master  *directory.MasterKey
 	server  *server.Server
 	engines map[directory.Tenant]*engine.Engine
+	logs    []*decisionlog.Log
 	// show tells the secrets that importing at start made. Without it nothing is imported, made or followed: the
 	// service only answers.
 	show func([]directory.Made)
@@ -111,11 +115,24 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
 		}
 		s.logUnplanned(id, set)
-		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn})
+		log, err := s.openLog(c, id)
+		if err != nil {
+			return fmt.Errorf("decision log of tenant %s: %w", name, err)
+		}
+		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn, Log: log})
 		s.engines[id] = decides
+		library := policyset.New(policyset.Options{Tenant: id, Store: s.store, Engine: decides, Now: time.Now})
+		if s.show != nil {
+			err = library.Offer(ctx, set, settings.source())
+		} else {
+			err = library.Apply(ctx)
+		}
+		if err != nil {
+			return err
+		}
 		issuer := server.Issuer(c.PublicURL, id)
 		events := securityEvents(id)
-		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides, Master: s.master, Now: time.Now,
+		tenant := server.Tenant{ID: id, Issuer: issuer, Engine: decides, Policies: library, Master: s.master, Now: time.Now,
 			ClientCertificates: c.TLS.ClientCertificates, RefuseQueryCredentials: settings.RefuseQueryCredentials, Metrics: []prometheus.Collector{events},
 			Authn: authn.New(authn.Options{Tenant: id, Master: s.master, Issuer: issuer, PasswordChecks: passwords, Store: s.store,
 				ClientCAs: clientCAs, Providers: providers, ClockLeeway: c.Tokens.ClockLeeway, Now: time.Now})}
@@ -123,9 +140,10 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 			tenants = append(tenants, tenant)
 			continue
 		}
+		s.following.Go(func() { log.Run(following) })
 		s.following.Go(func() { s.checkDecisions(following, id) })
 		if settings.Policies != "" {
-			s.following.Go(func() { s.followPolicies(following, id, settings.Policies) })
+			s.following.Go(func() { s.followPolicies(following, id, library, settings.Policies) })
 		}
 		if err := s.importWhenEmpty(ctx, id, settings.Directory); err != nil {
 			return err
@@ -214,20 +232,55 @@ func compilePolicies(ctx context.Context, folder string) (*engine.PolicySet, err
 }
 
 // followPolicies swaps in each good version of the folder; after a bad one the last good one goes on serving.
-func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, folder string) {
+func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, library *policyset.Library, folder string) {
 	decides := s.engines[tenant]
 	err := engine.Follow(ctx, folder, decides.Policies(), func(set *engine.PolicySet, err error) {
+		if err == nil {
+			err = library.Offer(ctx, set, sourceFolder)
+		}
 		if err != nil {
 			s.logRefusal(err, "tenant", tenant, "folder", folder, "serving", decides.Policies().ShortRevision())
 			return
 		}
-		decides.Swap(set)
 		s.log.Info("policies changed", "tenant", tenant, "folder", folder, "serving", set.ShortRevision())
 		s.logUnplanned(tenant, set)
 	})
 	if err != nil {
 		s.log.Error("policies are no longer followed", "tenant", tenant, "folder", folder, "error", err)
 	}
+}
+
+// Where policy sets come from, as their records say.
+const (
+	sourceFolder  = "folder"
+	sourceBuiltin = "builtin"
+)
+
+func (t tenantConfig) source() string {
+	if t.Policies == "" {
+		return sourceBuiltin
+	}
+	return sourceFolder
+}
+
+// openLog opens the decision log of a tenant. Where nobody is served, nothing is logged.
+func (s *service) openLog(c *config, tenant directory.Tenant) (*decisionlog.Log, error) {
+	if s.show == nil {
+		return decisionlog.Nothing(time.Now), nil
+	}
+	log, err := decisionlog.Open(filepath.Join(c.Data, "decisions", string(tenant)), decisionlog.Options{Tenant: string(tenant),
+		Key: s.master.SigningKey(tenant, "decision log"), Now: time.Now, Report: func(err error) {
+			if err != nil {
+				s.log.Error("the decision log fails, so that nothing is decided", "tenant", tenant, "error", err)
+				return
+			}
+			s.log.Info("the decision log works again", "tenant", tenant)
+		}})
+	if err != nil {
+		return nil, err
+	}
+	s.logs = append(s.logs, log)
+	return log, nil
 }
 
 // logUnplanned says when decisions are slower than they could be.
@@ -322,8 +375,12 @@ func readDirectory(name string) (*directory.File, error) {
 func (s *service) close() error {
 	s.follow()
 	s.following.Wait()
-	if err := s.store.Close(); err != nil {
-		return fmt.Errorf("close the store: %w", err)
+	var failed error
+	for _, log := range s.logs {
+		failed = errors.Join(failed, log.Close())
 	}
-	return nil
+	if err := s.store.Close(); err != nil {
+		return errors.Join(failed, fmt.Errorf("close the store: %w", err))
+	}
+	return failed
 }

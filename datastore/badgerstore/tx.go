@@ -47,6 +47,9 @@ func (t *tx) run(fn func(datastore.Tx) error) error {
 
 func (t *tx) Revision() datastore.Revision { return t.view.rev }
 
+// Wrote says that reads may show what no revision has.
+func (t *tx) Wrote() bool { return len(t.writes) > 0 }
+
 func (t *tx) Get(ctx context.Context, p datastore.Path) ([]byte, error) {
 	if t.over {
 		return nil, errTxOver

@@ -64,6 +64,12 @@ func (r *Reading) End() {
 	memo.requests.Put(q)
 }
 
+// Uncommitted says that what is read may be of no revision: a transaction that has begun to write shows its own writes.
+func (r *Reading) Uncommitted() bool {
+	tx, ok := r.view.(interface{ Wrote() bool })
+	return ok && tx.Wrote()
+}
+
 // Revision implements datastore.Reader.
 func (r *Reading) Revision() datastore.Revision { return r.rev }
 

@@ -4,13 +4,16 @@ import data.mandate.request
 
 # METADATA
 # description: |
-#   What is about no record of the directory: the signing keys (keys.*), the metrics, explanations, and documents of the
-#   policies (data.query), for which "decide" is enough. Of Mandate's own packages that opens the decisions only: their
+#   What is about no record of the directory: the signing keys (keys.*), the policy sets (policies.*), the metrics, what was
+#   decided (decisions.*) and could be (access.*), of an organization for its own, and documents of the policies (data.query), for which "decide" is enough. Of Mandate's own packages that opens the decisions only: their
 #   other rules tell what the directory says of anybody. Registration of clients (clients.register) is in
 #   registration.rego, what a token is good for (tokens.introspect) in introspection.rego. No user's token opens these.
-service if startswith(input.action.name, "keys.")
+service if {
+	some prefix in ["keys.", "policies.", "decisions.", "access."]
+	startswith(input.action.name, prefix)
+}
 
-service if input.action.name in {"data.query", "metrics.read", "decisions.explain"}
+service if input.action.name in {"data.query", "metrics.read"}
 
 service if registration
 
@@ -62,5 +65,7 @@ service_in_reach if registration_open
 service_in_reach if token_is_callers
 
 of_the_whole_tenant if startswith(input.action.name, "keys.")
+
+of_the_whole_tenant if startswith(input.action.name, "policies.")
 
 of_the_whole_tenant if registration

@@ -26,7 +26,10 @@ test_gateway_may_not_query_what_decisions_rest_on[path] if {
 	allowed(query_for(manager, path))
 }
 
-of_the_service := {"metrics.read": "service", "decisions.explain": "decision", "data.query": "data", "keys.list": "key"}
+of_the_service := {
+	"metrics.read": "service", "decisions.explain": "decision", "decisions.list": "decision", "access.search": "access",
+	"data.query": "data", "keys.list": "key", "policies.activate": "policy",
+}
 
 of_service(caller, action) := object.union(ask(caller, {"type": of_the_service[action], "id": "x"}), {"action": {"name": action}})
 
@@ -41,4 +44,18 @@ test_service_is_closed_to_users[action] if {
 	some action, _ in of_the_service
 	refused(of_service(user("alice", "acme"), action), "scope_missing")
 	refused(of_service(without(user("alice", "acme"), "/org"), action), "scope_missing")
+}
+
+test_organization_sees_its_own_decisions[action] if {
+	some action in ["decisions.list", "decisions.get", "decisions.explain", "access.search"]
+	of_acme := object.union(of_the_orgs("acme"), {"action": {"name": action}})
+	allowed(of_acme)
+	refused(object.union(of_the_orgs("globex"), {"action": {"name": action}}), "wrong_org")
+}
+
+of_the_orgs(org) := ask(acme_manager, {"type": "decision", "id": "x", "properties": {"org": org}})
+
+test_policies_are_the_tenants if {
+	on_acme := object.union(of_the_orgs("acme"), {"action": {"name": "policies.list"}})
+	refused(on_acme, "wrong_org")
 }
