@@ -2,9 +2,15 @@ package authn
 
 import (
 	"context"
+	"time"
 
 	"mandate/datastore/memo"
 )
+
+// At resolves who was who at an earlier instant, by the facts of then. It authenticates nobody.
+func (a *Authenticator) At(then time.Time) *Authenticator {
+	return &Authenticator{tenant: a.tenant, now: func() time.Time { return then }}
+}
 
 // Resolve returns the principal that a request names instead of presenting a credential, as the facts know it, or
 // nil when there is none of that type and id. Whether it is active is for the policy to judge, which knows no time:

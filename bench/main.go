@@ -77,13 +77,18 @@ func suites() []suite {
 		{name: "jwt", run: jwt, about: "decisions for callers with access tokens, beside the same with an API key"},
 		{name: "batch", run: batch, about: "100 decisions in one request, beside OPA's server asked for each"},
 		{name: "writes", run: writes, about: "decisions while facts change, beside the same without"},
+		{name: "replay", run: replaying, about: "a decision log decided again by another policy set, each decision at its own revision"},
+		{name: "shadow", run: shadowing, about: "remembered decisions while a candidate decides beside the active policies, beside the same without"},
 		{name: "tokens", run: tokens, about: "access tokens of clients over HTTP, beside signatures alone and npm oidc-provider"},
 		{name: "passwords", run: passwords, about: "decisions and tokens while a thousand connections guess passwords, beside the same without"},
 		{name: "noisy", run: noisy, about: "decisions of one vendor while another one asks for too many, with rate limits and without"},
+		{name: "decisionlog", run: decisionLog, about: "remembered decisions with the decision log, crash-safe and durable, beside the same without"},
 		{name: "scale", run: scale, named: true,
 			about: "millions of members: start, memory and decisions, beside fewer members and OPA's server (only when named)"},
 		{name: "import", run: importing, named: true,
 			about: "a million members as JSON Lines: records per second and memory, beside a tenth of them (only when named)"},
+		{name: "decisionfind", run: decisionfind, named: true,
+			about: "queries over ten million records of the decision log, of decisions that repeat and of such that do not (only when named)"},
 		{name: "peers", run: peers, named: true, about: "the same questions to Cerbos and OpenFGA (only when named, with -peers)"},
 	}
 }
@@ -102,6 +107,7 @@ type options struct {
 
 	ScaleMembers  int `json:"scale_members"`
 	ImportMembers int `json:"import_members"`
+	LogRecords    int `json:"log_records"`
 
 	peers        map[string]string // programs by name
 	oidcProvider string            // folder with its node_modules
@@ -121,6 +127,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&o.Members, "members", 100, "members of each organization")
 	flags.IntVar(&o.ScaleMembers, "scale-members", 5_000_000, "members of all organizations together in the suite scale")
 	flags.IntVar(&o.ImportMembers, "import-members", 1_000_000, "members in the suite import, each with its user")
+	flags.IntVar(&o.LogRecords, "log-records", 10_000_000, "records in the suite decisionfind")
 	flags.Func("peers", "programs for the suite peers: cerbos=FILE,openfga=FILE", func(list string) (err error) {
 		o.peers, err = peersNamed(list)
 		return err
@@ -128,7 +135,7 @@ func parseOptions(args []string, usage io.Writer) (options, error) {
 	flags.StringVar(&o.oidcProvider, "oidc-provider", "interop", "folder with the node_modules of npm oidc-provider, for the suite tokens")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of facts and requests")
 	flags.StringVar(&o.out, "out", "bench/out", "folder for results.json and results.svg")
-	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000 -import-members 20000, where not given")
+	flags.BoolVar(&short, "short", false, "small and quick: -rounds 3 -duration 500ms -requests 1000 -orgs 100 -members 20 -scale-members 20000 -import-members 20000 -log-records 200000, where not given")
 	flags.Usage = func() {
 		_, _ = fmt.Fprint(usage, "Usage: go run ./bench [flags] [suite ...]\n\nSuites:\n")
 		for _, s := range suites() {
@@ -163,6 +170,7 @@ func (o *options) shorten(flags *flag.FlagSet) {
 
 		"scale-members":  func() { o.ScaleMembers = 20_000 },
 		"import-members": func() { o.ImportMembers = 20_000 },
+		"log-records":    func() { o.LogRecords = 200_000 },
 	} {
 		if !given[name] {
 			set()
@@ -210,6 +218,9 @@ func (o *options) check() error {
 	}
 	if o.ImportMembers < 10 || o.ImportMembers > 10_000_000 {
 		return fmt.Errorf("-import-members must be between 10 and 10,000,000")
+	}
+	if o.LogRecords < 1000 || o.LogRecords > 100_000_000 {
+		return fmt.Errorf("-log-records must be between 1,000 and 100,000,000")
 	}
 	if o.Orgs*o.Members > 2_000_000 {
 		return fmt.Errorf("-orgs times -members must be at most 2,000,000")

@@ -28,7 +28,7 @@ func TestSuites(t *testing.T) {
 		}
 		t.Run(s.name, func(t *testing.T) {
 			o, err := parseOptions([]string{"-rounds", "1", "-duration", "100ms", "-requests", "200", "-connections", "2",
-				"-orgs", "10", "-members", "10", "-scale-members", "200", "-import-members", "1000", "-oidc-provider", "../interop"}, io.Discard)
+				"-orgs", "10", "-members", "10", "-scale-members", "200", "-import-members", "1000", "-log-records", "2000", "-oidc-provider", "../interop"}, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ func TestSuitesByName(t *testing.T) {
 		}
 		return strings.Join(names, " ")
 	}
-	if got := names(); got != "decisions different jwt batch writes tokens passwords noisy" {
+	if got := names(); got != "decisions different jwt batch writes replay shadow tokens passwords noisy decisionlog" {
 		t.Errorf("without a name: %s", got)
 	}
 	if got := names("scale", "jwt"); got != "scale jwt" {

@@ -23,6 +23,7 @@ import (
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/policies"
+	"mandate/policyset"
 	"mandate/server"
 )
 
@@ -80,11 +81,12 @@ func newServer(ctx context.Context, store datastore.Store, masterKey, address st
 	}
 	const tenant = server.DefaultTenant
 	issuer := server.Issuer("http://"+address, tenant)
+	decides := engine.New(datastore.TenantID(tenant), set, engine.Options{EvaluationLimit: patience})
 	return server.New(server.Options{
 		Store: store, Memo: memo.New(store, memo.Options{Bytes: remembering}),
 		Tenants: []server.Tenant{{ID: tenant, Issuer: issuer,
-			Engine: engine.New(datastore.TenantID(tenant), set, engine.Options{EvaluationLimit: patience}),
-			Authn:  authn.New(authn.Options{Tenant: tenant, Master: master, Issuer: issuer, Now: time.Now}),
+			Engine: decides, Policies: policyset.New(policyset.Options{Tenant: tenant, Store: store, Engine: decides, Now: time.Now}),
+			Authn: authn.New(authn.Options{Tenant: tenant, Master: master, Issuer: issuer, Now: time.Now}),
 		}},
 		BodyLimit: 1 << 20, Connections: 2048, Log: slog.New(slog.DiscardHandler),
 	})

@@ -26,7 +26,7 @@ var (
 	ErrNotFound = errors.New("no document at this path")
 	// ErrRevisionGone means that the history asked for is older than the retention window.
 	ErrRevisionGone = errors.New("revision is older than the retention window")
-	// ErrRevisionAhead is returned by ViewAt for a revision that is not visible yet; Await waits for it.
+	// ErrRevisionAhead is returned for a revision that is not visible yet, for which Await waits, and for a time to come.
 	ErrRevisionAhead = errors.New("revision is not visible yet")
 	// ErrConflict means that an update lost the race against others more often than the store retries.
 	ErrConflict = errors.New("too many conflicting updates")
@@ -55,6 +55,9 @@ type Store interface {
 	// ends when the consumer stops, or yields one error: ctx's, ErrClosed, or ErrRevisionGone when the store
 	// no longer knows what came right after that revision.
 	Watch(ctx context.Context, after Revision) iter.Seq2[Change, error]
+	// RevisionAt is the revision that was the newest at time t: ErrRevisionGone when t is older than the retention window,
+	// ErrRevisionAhead when it has not come yet.
+	RevisionAt(ctx context.Context, t time.Time) (Revision, error)
 	// Await returns nil once revision r is visible to View.
 	Await(ctx context.Context, r Revision) error
 	// Newest is the revision at which View begins now.

@@ -5,7 +5,15 @@
 // records, the question and its answer, is written once in each segment as a description; a record is a few numbers that
 // refer to it. So a decision that is remembered costs the log some fifty bytes.
 //
-// Records are chained by hashes, and the chain's heads are signed, so that what was changed, dropped or reordered is found.
+// Records are chained by hashes, and the chain's heads are signed every second, so that what was changed, dropped, inserted or
+// reordered is found (Verify). That the newest records were cut off is found by a head that was kept elsewhere.
+//
+// A segment that has ended is sealed in the background: compressed in blocks, with an index (sealed.go has the format). Find looks at
+// the segments in order of their ids, reads of each only the columns of hashes for the fields that the query asks for, and decompresses
+// only blocks that use a description which is right in all of them. So a conjunction of frequent terms that never meet reads no block,
+// a rare term about as many as it has records, and an id one. Ten million records are more than a hundred segments, whose columns have 40 MB for
+// each field when no two decisions are alike, and next to nothing when they repeat. It holds one block, the columns of one segment
+// and a bounded number of descriptions in memory. The segment that is written now has no index and is read whole.
 //
 // It must never lose a record that Commit has acknowledged to a process that is killed, hold a credential, show one
 // tenant's records to another, or take part of a record that was torn by a crash for a whole one.
@@ -39,6 +47,15 @@ func (id ID) AppendText(b []byte) []byte {
 		b = append(b, idDigits[id>>shift&31])
 	}
 	return b
+}
+
+// MarshalText is what String returns.
+func (id ID) MarshalText() ([]byte, error) { return id.AppendText(nil), nil }
+
+// UnmarshalText reads what MarshalText has written.
+func (id *ID) UnmarshalText(text []byte) (err error) {
+	*id, err = ParseID(string(text))
+	return err
 }
 
 // Time is when the record was appended.
@@ -76,23 +93,27 @@ const (
 	Decision       Kind = "decision"       // a policy has decided
 	Authentication Kind = "authentication" // a credential was refused
 	Token          Kind = "token"          // a token was issued or refused
+	AsOf           Kind = "as_of"          // a policy was asked what it would have decided at an earlier instant, the detail as_of
+	DataQuery      Kind = "query"          // a document of the policies was asked for, by the data API
 )
 
 // Description is what records that came to the same have in common. It holds no credential.
 type Description struct {
 	Kind Kind `json:"kind"`
-	// Point is the package that was asked: mandate/access, mandate/tokens, mandate/manage.
+	// Point is the package that was asked: mandate/access, mandate/tokens, mandate/manage. Of a query it is the path.
 	Point string `json:"point,omitempty"`
 	// PolicyRevision is the policy set that decided.
 	PolicyRevision string `json:"policy_revision,omitempty"`
 	// Input is that of the policy after masking: what was asked, of whom, by whom.
-	Input   jsontext.Value `json:"input,omitempty"`
+	Input   jsontext.Value `json:"input,omitzero"`
 	Allow   bool           `json:"allow"`
 	Reasons []Reason       `json:"reasons,omitempty"`
 	// Obligations is a list, absent when there are none.
-	Obligations jsontext.Value `json:"obligations,omitempty"`
+	Obligations jsontext.Value `json:"obligations,omitzero"`
 	// Granted has what a decision on a token carries: scopes, lifetime in seconds, claims, org.
-	Granted jsontext.Value `json:"granted,omitempty"`
+	Granted jsontext.Value `json:"granted,omitzero"`
+	// Answer is what a query was answered, absent when it is undefined or large.
+	Answer jsontext.Value `json:"answer,omitzero"`
 	// Refused says why the subject's credential was not good, upon which a denial stands whatever the policy said.
 	Refused *Reason `json:"refused,omitempty"`
 	// Footprint are the facts that the decision rests on, as data paths: those that were absent begin with "!", those that were

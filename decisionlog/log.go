@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +29,12 @@ const (
 
 const (
 	defaultSegmentBytes = 64 << 20
+	defaultSegmentAge   = time.Hour
 	syncInterval        = time.Second
+	// maxSegment bounds the offsets in a segment, which have four bytes. A segment comes near it only when no other can be begun.
+	maxSegment = 1<<32 - 1
+	// maxSegmentBytes leaves room for what is pending when a segment is to end.
+	maxSegmentBytes = 1 << 30
 )
 
 // Options of a Log.
@@ -44,9 +45,15 @@ type Options struct {
 	Mode Mode // CrashSafe when empty
 	// AllowUnlogged lets Commit succeed when the disk is full or fails. What is lost is counted (Stats.Lost) and reported.
 	AllowUnlogged bool
-	// SegmentBytes is from which size on a new segment is begun; 64 MiB when zero.
+	// SegmentBytes is from which size on a new segment is begun; 64 MiB when zero, at most 1 GiB.
 	SegmentBytes int64
-	// Report is told when the log cannot be written, and when it can be again (nil); it must not block.
+	// SegmentAge is after which time a segment that has records is ended; an hour when zero.
+	SegmentAge time.Duration
+	// Retention is how long records are kept, and MaxBytes how much the log may take; no end when zero. What goes are whole segments,
+	// oldest first, and never the one that is written.
+	Retention time.Duration
+	MaxBytes  int64
+	// Report is told when the log cannot be written or tidied, and when it can be written again (nil); it must not block.
 	Report func(error)
 	Now    func() time.Time // time.Now when nil
 }
@@ -68,17 +75,30 @@ type Log struct {
 	writing sync.Mutex // held while writing; before mu where both are
 	file    *os.File
 	segment uint64
+	begun   time.Time     // of the segment
+	before  ID            // the last id of former segments
+	stuck   bool          // the next segment could not be begun
+	formers []*os.File    // of former segments, which are not synced yet
 	written atomic.Uint64 // of appended: in the kernel, or lost
 	good    int64         // where the segment's whole frames end
 	last    link          // there
 	spare   []byte        // a buffer to append to next
-	signed  link          // the last head, which says nothing new now
+	signed  *Head         // the newest head
+	after   link          // the end of the chain with it
+
+	lock    *os.File                      // of the folder
+	follows atomic.Pointer[chan struct{}] // closed with the next write, where somebody waits for it
+	rotated chan struct{}                 // has one element when there may be something to tidy
+	tidying sync.Mutex
 
 	syncing  sync.Mutex
 	synced   atomic.Uint64
+	head     atomic.Pointer[Head] // the newest that the disk has
 	failures atomic.Uint64
 	lost     atomic.Uint64
-	failing  atomic.Bool
+	failing  atomic.Bool // as was reported
+	// What fails:
+	unwritable, unsyncable atomic.Bool
 
 	entries, bytes atomic.Uint64
 }
@@ -86,163 +106,16 @@ type Log struct {
 // Stats are the figures of a log since it was opened.
 type Stats struct {
 	Entries, Bytes uint64
-	Lost           uint64 // bytes that could not be written and were answered all the same (Options.AllowUnlogged)
+	Lost           uint64 // bytes that could not be written, and were answered all the same with Options.AllowUnlogged
 	Failures       uint64
 	Failing        bool // the last attempt to write has failed
 	Unsynced       uint64
-}
-
-// Open opens the log in a folder, which it makes when there is none. What a crash has torn at the end of the last segment
-// is cut off: nothing of it was acknowledged.
-func Open(folder string, o Options) (*Log, error) {
-	if o.Mode == "" {
-		o.Mode = CrashSafe
-	}
-	if o.SegmentBytes <= 0 {
-		o.SegmentBytes = defaultSegmentBytes
-	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Report == nil {
-		o.Report = func(error) {}
-	}
-	l := &Log{o: o, folder: folder}
-	l.epoch.Store(1)
-	if o.Mode == Off {
-		return l, nil
-	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder of the decision log: %w", err)
-	}
-	segments, err := Segments(folder)
-	if err != nil {
-		return nil, err
-	}
-	if len(segments) == 0 {
-		return l, l.begin(1, link{})
-	}
-	if err := l.resume(segments[len(segments)-1]); err != nil {
-		return nil, err
-	}
-	for i := len(segments) - 2; i >= 0 && l.id == 0; i-- {
-		// The clock may have been set back, and ids grow all the same.
-		if err := readSegment(context.Background(), segmentFile(folder, segments[i]), func(r Record) error {
-			l.id = max(l.id, r.ID)
-			return nil
-		}); err != nil {
-			return nil, fmt.Errorf("open segment %d of the decision log: %w", segments[i], err)
-		}
-	}
-	return l, nil
 }
 
 // Nothing is a log that keeps nothing and only makes ids.
 func Nothing(now func() time.Time) *Log {
 	l, _ := Open("", Options{Mode: Off, Now: now}) // opening nothing does not fail
 	return l
-}
-
-const segmentSuffix = ".log"
-
-// Segments are the numbers of the segments in a folder, in order.
-func Segments(folder string) ([]uint64, error) {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil, fmt.Errorf("list the decision log: %w", err)
-	}
-	var segments []uint64
-	for _, e := range entries {
-		name, ok := strings.CutSuffix(e.Name(), segmentSuffix)
-		if n, err := strconv.ParseUint(name, 10, 64); ok && err == nil && len(name) == 16 {
-			segments = append(segments, n)
-		}
-	}
-	slices.Sort(segments)
-	return segments, nil
-}
-
-func segmentFile(folder string, n uint64) string {
-	return filepath.Join(folder, fmt.Sprintf("%016d%s", n, segmentSuffix))
-}
-
-// begin makes a segment, which is the current one from then on. Nothing may be pending.
-func (l *Log) begin(n uint64, former link) error {
-	b, err := header{Format: formatVersion, Tenant: l.o.Tenant, Segment: n, Former: former, Begun: l.o.Now().UTC()}.appendFrame(make([]byte, linkBytes))
-	if err != nil {
-		return err
-	}
-	// It appears whole under its name, or not at all.
-	name := segmentFile(l.folder, n)
-	made, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("begin a segment of the decision log: %w", err)
-	}
-	_, err = made.Write(b[linkBytes:])
-	if err == nil {
-		err = made.Sync()
-	}
-	if err == nil {
-		err = os.Rename(name+".new", name)
-	}
-	if err == nil {
-		err = syncFolder(l.folder)
-	}
-	if err != nil {
-		_ = made.Close()
-		_ = os.Remove(name + ".new")
-		return fmt.Errorf("begin a segment of the decision log: %w", err)
-	}
-	l.use(made, n, int64(len(b)-linkBytes), link(b[len(b)-linkBytes:]))
-	return nil
-}
-
-// resume goes on with the last segment.
-func (l *Log) resume(n uint64) error {
-	f, err := os.OpenFile(segmentFile(l.folder, n), os.O_RDWR, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the decision log: %w", err)
-	}
-	frames := 0
-	end, last, err := wholeFrames(f, func(frame frame, _ int64) error {
-		if frames++; frames == 1 {
-			h, err := parseHeader(frame.payload)
-			if err == nil && (h.Segment != n || h.Tenant != l.o.Tenant) {
-				err = fmt.Errorf("it is segment %d of tenant %q", h.Segment, h.Tenant)
-			}
-			return err
-		}
-		if frame.kind != frameEntry {
-			return nil
-		}
-		e, _, err := parseEntry(frame.payload)
-		l.id = max(l.id, e.ID)
-		return err
-	})
-	if err == nil && frames == 0 {
-		err = errors.New("it has no header")
-	}
-	if err == nil {
-		err = f.Truncate(end)
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("open segment %d of the decision log: %w", n, err), f.Close())
-	}
-	l.use(f, n, end, last)
-	return nil
-}
-
-func (l *Log) use(f *os.File, n uint64, end int64, last link) {
-	l.file, l.segment, l.good, l.last, l.at = f, n, end, last, end
-	l.pending = append(l.pending[:0], last[:]...)
-}
-
-func syncFolder(name string) error {
-	d, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Ref refers to a description in the segment that is written now.
@@ -254,18 +127,28 @@ type Ref struct {
 // Epoch changes when a Ref becomes stale.
 func (l *Log) Epoch() uint32 { return l.epoch.Load() }
 
+// Newest is the id of the last record.
+func (l *Log) Newest() ID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id
+}
+
 // On says whether anything is kept.
 func (l *Log) On() bool { return l.o.Mode != Off }
 
-// Describe appends a description, to which entries can refer. Of one that is no JSON, only its kind is kept: there must be a record
-// all the same.
+// maxDescription is more than the largest body of a request with its principals.
+const maxDescription = 16 << 20
+
+// Describe appends a description, to which entries can refer. Of one that is no JSON or too large, only what it is about is kept:
+// there must be a record all the same.
 func (l *Log) Describe(d *Description) Ref {
 	if !l.On() {
 		return Ref{}
 	}
 	text, err := json.Marshal(d, json.Deterministic(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		text, _ = json.Marshal(Description{Kind: d.Kind, Allow: d.Allow, MaskFailed: true}) // made of two texts
+	if err != nil || len(text) > maxDescription {
+		text, _ = json.Marshal(Description{Kind: d.Kind, Point: d.Point, PolicyRevision: d.PolicyRevision, Allow: d.Allow, MaskFailed: true}) // of texts
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -344,9 +227,16 @@ func (l *Log) flush(wanted uint64) {
 		return
 	}
 	l.write()
-	if l.good >= l.o.SegmentBytes {
+	if l.good >= l.o.SegmentBytes && !l.stuck { // else Checkpoint tries again
 		l.rotate()
 	}
+}
+
+// grownOld says whether the segment has records and is to be ended by its age. l.writing is held.
+func (l *Log) grownOld() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.id != l.before && l.o.Now().Sub(l.begun) >= l.o.SegmentAge
 }
 
 // write writes what is pending. l.writing is held.
@@ -372,6 +262,9 @@ func (l *Log) put(b []byte) error {
 	if len(text) == 0 {
 		return nil
 	}
+	if l.good+int64(len(text)) > maxSegment {
+		return errors.New("the segment is full, and no other could be begun")
+	}
 	if _, err := l.file.WriteAt(text, l.good); err != nil {
 		return err
 	}
@@ -379,9 +272,8 @@ func (l *Log) put(b []byte) error {
 	l.last = link(b[len(b)-linkBytes:])
 	l.bytes.Add(uint64(len(text)))
 	l.written.Add(uint64(len(text)))
-	if l.failing.CompareAndSwap(true, false) {
-		l.o.Report(nil)
-	}
+	l.works(&l.unwritable)
+	l.wake()
 	return nil
 }
 
@@ -398,30 +290,48 @@ func (l *Log) lose(err error, unwritten uint64) {
 	l.written.Add(unwritten)
 	l.pending = append(l.pending[:0], l.last[:]...)
 	l.at = l.good
+	l.signed = nil // so that the next checkpoint has something to write, and finds out whether that can be done again
 	// What was written of it goes, so that the segment ends with a whole frame. When that fails too, it is written over.
 	_ = l.file.Truncate(l.good)
+	l.fails(&l.unwritable, fmt.Errorf("write the decision log: %w", err))
+}
+
+// fails notes that the log cannot be written or synced, and reports it once.
+func (l *Log) fails(how *atomic.Bool, err error) {
+	how.Store(true)
 	if l.failing.CompareAndSwap(false, true) {
-		l.o.Report(fmt.Errorf("write the decision log: %w", err))
+		l.o.Report(err)
 	}
 }
 
-// rotate signs the head of the segment and begins the next. Those who append wait meanwhile, but not until the disk has it.
-// When it fails, the segment goes on. l.writing is held.
+// works notes that what failed works, and reports it when all does.
+func (l *Log) works(how *atomic.Bool) {
+	if how.Swap(false) && !l.unwritable.Load() && !l.unsyncable.Load() && l.failing.CompareAndSwap(true, false) {
+		l.o.Report(nil)
+	}
+}
+
+// rotate signs the head of the segment and begins the next. When it fails, the segment goes on. l.writing is held.
 func (l *Log) rotate() {
-	former, err := l.next()
-	if err != nil {
-		if l.failing.CompareAndSwap(false, true) {
-			l.o.Report(err)
-		}
+	// The next segment may be on the disk only after this one: a power cut must leave no gap. Most is synced before anybody waits.
+	err := l.file.Sync()
+	if err == nil {
+		err = l.next()
+	}
+	if err != nil && !l.stuck {
+		l.o.Report(err)
+	}
+	if l.stuck = err != nil; l.stuck {
 		return
 	}
-	if err := errors.Join(former.Sync(), former.Close()); err != nil {
-		l.o.Report(fmt.Errorf("sync a segment of the decision log: %w", err))
+	select {
+	case l.rotated <- struct{}{}:
+	default: // somebody will look anyway
 	}
 }
 
-// next writes all that is left to the segment and begins another one. It returns the file of the former.
-func (l *Log) next() (former *os.File, err error) {
+// next writes all that is left to the segment and begins another one.
+func (l *Log) next() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sign()
@@ -429,28 +339,34 @@ func (l *Log) next() (former *os.File, err error) {
 		unwritten := uint64(len(l.pending) - linkBytes)
 		l.pending = l.pending[:linkBytes]
 		l.lose(err, unwritten)
-		return nil, err
+		return err
 	}
 	l.pending = append(l.pending[:0], l.last[:]...)
-	former = l.file
-	if err := l.begin(l.segment+1, l.last); err != nil {
-		return nil, err
+	former := l.file
+	if err := former.Sync(); err != nil {
+		return fmt.Errorf("sync a segment of the decision log: %w", err)
 	}
+	if err := l.begin(l.segment+1, l.last); err != nil {
+		return err
+	}
+	l.formers = append(l.formers, former)
 	l.epoch.Add(1)
-	return former, nil
+	return nil
 }
 
-// sign appends a signed head, unless there is nothing new to sign. l.mu is held.
-func (l *Log) sign() {
-	head := link(l.pending[len(l.pending)-linkBytes:])
-	if head == l.signed || l.o.Key == nil {
-		return
+// sign appends a signed head, unless there is nothing new to sign, and returns the newest. l.mu and l.writing are held.
+func (l *Log) sign() *Head {
+	end := link(l.pending[len(l.pending)-linkBytes:])
+	if l.o.Key == nil || (l.signed != nil && end == l.after) {
+		return l.signed
 	}
+	head := signHead(l.o.Key, l.o.Tenant, Head{Segment: l.segment, Offset: uint64(l.at), Link: end, At: l.o.Now().UTC()})
 	before := len(l.pending)
-	l.pending = appendHead(l.pending, l.o.Key, l.o.Tenant, l.segment, l.o.Now())
-	l.signed = link(l.pending[len(l.pending)-linkBytes:])
+	l.pending = appendHead(l.pending, head)
+	l.signed, l.after = &head, link(l.pending[len(l.pending)-linkBytes:])
 	l.at += int64(len(l.pending) - before)
 	l.appended.Add(uint64(len(l.pending) - before))
+	return l.signed
 }
 
 // sync waits until the disk has what was written up to wanted.
@@ -461,22 +377,30 @@ func (l *Log) sync(wanted uint64) {
 		return
 	}
 	l.writing.Lock()
-	file, written := l.file, l.written.Load()
+	formers, file, written := l.formers, l.file, l.written.Load()
+	l.formers = nil
 	l.writing.Unlock()
-	if err := file.Sync(); err != nil && !errors.Is(err, os.ErrClosed) { // closed: by rotate, which syncs
+	err := file.Sync()
+	for _, f := range formers { // which are synced
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		l.failures.Add(1)
-		if l.failing.CompareAndSwap(false, true) {
-			l.o.Report(fmt.Errorf("sync the decision log: %w", err))
-		}
+		l.fails(&l.unsyncable, fmt.Errorf("sync the decision log: %w", err))
+	} else {
+		l.works(&l.unsyncable)
 	}
 	l.synced.Store(written)
 }
 
-// Run signs and syncs the log every second until ctx ends.
+// Run signs and syncs the log every second, and tidies it, until ctx ends.
 func (l *Log) Run(ctx context.Context) {
 	if !l.On() {
 		return
 	}
+	var tidying sync.WaitGroup
+	tidying.Go(func() { l.keepTidy(ctx) })
+	defer tidying.Wait()
 	ticker := time.NewTicker(syncInterval)
 	defer ticker.Stop()
 	for {
@@ -489,28 +413,47 @@ func (l *Log) Run(ctx context.Context) {
 	}
 }
 
-// Checkpoint signs what is there, writes it and waits until the disk has it.
+// Checkpoint signs what is there, writes it and waits until the disk has it. It ends a segment that has grown old.
 func (l *Log) Checkpoint() {
+	before := l.Mark()
 	l.writing.Lock()
 	l.mu.Lock()
-	l.sign()
+	head := l.sign()
 	l.mu.Unlock()
 	l.write()
+	if l.good >= l.o.SegmentBytes || l.grownOld() {
+		l.rotate()
+	}
 	l.writing.Unlock()
 	l.sync(l.written.Load())
+	if l.Mark() == before && head != nil {
+		l.head.Store(head)
+	}
 }
 
-// Close signs and syncs the log. Nothing may be appended after.
+// Head is the newest signed head that the disk has. It is none before the first Checkpoint.
+func (l *Log) Head() (Head, bool) {
+	h := l.head.Load()
+	if h == nil {
+		return Head{}, false
+	}
+	return *h, true
+}
+
+// Close signs and syncs the log. Nothing may be appended after, and Run must have ended.
 func (l *Log) Close() error {
 	if !l.On() {
 		return nil
 	}
 	l.Checkpoint()
-	if err := l.file.Close(); err != nil {
+	if err := errors.Join(l.file.Close(), l.lock.Close()); err != nil {
 		return fmt.Errorf("close the decision log: %w", err)
 	}
 	return nil
 }
+
+// Refuses says whether Commit fails for everybody, because the last attempt to write has failed.
+func (l *Log) Refuses() bool { return l.failing.Load() && !l.o.AllowUnlogged }
 
 // Stats are the present figures.
 func (l *Log) Stats() Stats {

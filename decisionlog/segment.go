@@ -1,7 +1,6 @@
 package decisionlog
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -25,14 +24,14 @@ const (
 	frameHeader      = 'H' // header, as JSON
 	frameDescription = 'D' // Description, as JSON
 	frameEntry       = 'E' // Entry and where its description begins
-	frameHead        = 'S' // when, and the signature of the link before
+	frameHead        = 'S' // when, where in the segment, and the signature of both and the link before
 )
 
 const (
 	linkBytes  = 16
 	frameBytes = 4 + 1 + linkBytes // of a frame without a payload
 	// maxFrame bounds what is believed of a length: more than the largest body of a request with its principals.
-	maxFrame = 64 << 20
+	maxFrame = maxDescription + 1
 )
 
 // link chains a frame, or what was signed, to what came before.
@@ -82,24 +81,8 @@ var errTorn = errors.New("a frame is not whole")
 type frame struct {
 	kind    byte
 	payload []byte
-	size    int // of the whole
-}
-
-// nextFrame reads the frame at the start of b, after the link of the former. It is errTorn when b ends within it.
-func nextFrame(b []byte, former link) (frame, link, error) {
-	f, err := splitFrame(b)
-	if err != nil {
-		return f, link{}, err
-	}
-	h := sha256.New()
-	h.Write(former[:])
-	h.Write(b[:f.size-linkBytes])
-	var sum [sha256.Size]byte
-	h.Sum(sum[:0])
-	if !bytes.Equal(sum[:linkBytes], b[f.size-linkBytes:f.size]) {
-		return f, link{}, errTorn
-	}
-	return f, link(sum[:linkBytes]), nil
+	size    int   // of the whole
+	offset  int64 // where it begins in the segment
 }
 
 // splitFrame reads the frame at the start of b without looking at its link.
@@ -111,7 +94,7 @@ func splitFrame(b []byte) (frame, error) {
 	if length < 1 || length > maxFrame || int(length)+4+linkBytes > len(b) {
 		return frame{}, errTorn
 	}
-	return frame{kind: b[4], payload: b[5 : 4+length], size: int(length) + 4 + linkBytes}, nil
+	return frame{kind: b[4], payload: b[5 : 4+length : 4+length], size: int(length) + 4 + linkBytes}, nil
 }
 
 func (h header) appendFrame(b []byte) ([]byte, error) {
@@ -123,9 +106,12 @@ func (h header) appendFrame(b []byte) ([]byte, error) {
 	return endFrame(append(b, text...), start), nil
 }
 
-func parseHeader(payload []byte) (header, error) {
+func parseHeader(f frame) (header, error) {
 	var h header
-	if err := json.Unmarshal(payload, &h); err != nil {
+	if f.kind != frameHeader {
+		return h, errors.New("the segment does not begin with a header")
+	}
+	if err := json.Unmarshal(f.payload, &h); err != nil {
 		return h, fmt.Errorf("header of a segment: %w", err)
 	}
 	if h.Format != formatVersion {
@@ -135,37 +121,149 @@ func parseHeader(payload []byte) (header, error) {
 }
 
 // signedHead is what is signed of a chain: no other text that Mandate signs begins so.
-func signedHead(tenant string, segment uint64, at time.Time, l link) []byte {
+func signedHead(tenant string, segment uint64, at time.Time, offset uint64, l link) []byte {
 	b := append([]byte("mandate decision log head\x00"), tenant...)
 	b = binary.LittleEndian.AppendUint64(append(b, 0), segment)
 	b = binary.LittleEndian.AppendUint64(b, uint64(at.UnixNano()))
+	b = binary.LittleEndian.AppendUint64(b, offset)
 	return append(b, l[:]...)
 }
 
+// headBytes is how much a head takes in its frame.
+const headBytes = 8 + 8 + ed25519.SignatureSize
+
 // appendHead appends a frame that signs the chain so far, whose last link is at the end of b.
-func appendHead(b []byte, key ed25519.PrivateKey, tenant string, segment uint64, at time.Time) []byte {
-	signature := ed25519.Sign(key, signedHead(tenant, segment, at, link(b[len(b)-linkBytes:])))
+func appendHead(b []byte, h Head) []byte {
 	b, start := beginFrame(b, frameHead)
-	b = binary.LittleEndian.AppendUint64(b, uint64(at.UnixNano()))
-	return endFrame(append(b, signature...), start)
+	b = binary.LittleEndian.AppendUint64(b, uint64(h.At.UnixNano()))
+	b = binary.LittleEndian.AppendUint64(b, h.Offset)
+	return endFrame(append(b, h.Signature...), start)
 }
 
-// wholeFrames reads a segment from its start and calls each for every frame with the offset at which it begins, until the first that
-// is not whole. It returns where that is and the last link.
-func wholeFrames(r io.Reader, each func(f frame, offset int64) error) (end int64, last link, err error) {
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return 0, last, fmt.Errorf("read a segment: %w", err)
+// parseHead reads a head of the segment, after the link.
+func parseHead(payload []byte, segment uint64, l link) (Head, error) {
+	if len(payload) != headBytes {
+		return Head{}, errors.New("a signed head has the wrong size")
 	}
-	for int(end) < len(text) {
-		f, next, err := nextFrame(text[end:], last)
-		if err != nil {
+	return Head{Segment: segment, At: time.Unix(0, int64(binary.LittleEndian.Uint64(payload))).UTC(),
+		Offset: binary.LittleEndian.Uint64(payload[8:]), Link: l, Signature: payload[16:]}, nil
+}
+
+// Head is the end of the chain at some time, signed. Whoever keeps one elsewhere can tell later whether the log still has all that it
+// had then.
+type Head struct {
+	Segment   uint64    `json:"segment"`
+	Offset    uint64    `json:"offset"` // in the segment
+	Link      link      `json:"link"`
+	At        time.Time `json:"at"`
+	Signature []byte    `json:"signature"`
+}
+
+// signHead signs the end of the chain.
+func signHead(key ed25519.PrivateKey, tenant string, h Head) Head {
+	h.Signature = ed25519.Sign(key, signedHead(tenant, h.Segment, h.At, h.Offset, h.Link))
+	return h
+}
+
+func (h Head) signedBy(key ed25519.PublicKey, tenant string) bool {
+	return ed25519.Verify(key, signedHead(tenant, h.Segment, h.At, h.Offset, h.Link), h.Signature)
+}
+
+// frames reads a segment from its start, holding no more of it than a frame and a little.
+type frames struct {
+	r          io.Reader
+	b          []byte // the link before start, what was read and not taken yet up to end, and room
+	start, end int
+	offset     int64 // of start in the segment
+	last       link  // the one before start, as it is there
+	err        error // of r
+}
+
+const readAhead = 256 << 10
+
+func newFrames(r io.Reader) *frames {
+	return &frames{r: r, b: make([]byte, readAhead), start: linkBytes, end: linkBytes}
+}
+
+// newFramesAt goes on within a segment after a link.
+func newFramesAt(r io.Reader, after link, offset int64) *frames {
+	s := newFrames(r)
+	copy(s.b, after[:])
+	s.last, s.offset = after, offset
+	return s
+}
+
+// next takes the next frame, which is good until the call after, and says whether its link is right. The error is io.EOF at the end
+// of the segment, and errTorn when that is within the frame.
+func (s *frames) next() (f frame, linked bool, err error) {
+	if !s.have(4) {
+		if s.end == s.start && errors.Is(s.err, io.EOF) {
+			return f, false, io.EOF
+		}
+		return f, false, s.torn()
+	}
+	length := binary.LittleEndian.Uint32(s.b[s.start:])
+	if length < 1 || length > maxFrame || !s.have(4+int(length)+linkBytes) {
+		return f, false, s.torn()
+	}
+	if f, err = splitFrame(s.b[s.start:s.end]); err != nil {
+		return f, false, err
+	}
+	f.offset = s.offset
+	links := s.start + f.size - linkBytes
+	sum := sha256.Sum256(s.b[s.start-linkBytes : links])
+	s.last = link(s.b[links : links+linkBytes])
+	s.start += f.size
+	s.offset += int64(f.size)
+	return f, s.last == link(sum[:linkBytes]), nil
+}
+
+// raw is the whole of the frame that was taken last.
+func (s *frames) raw(f frame) []byte { return s.b[s.start-f.size : s.start] }
+
+func (s *frames) torn() error {
+	if s.err != nil && !errors.Is(s.err, io.EOF) {
+		return fmt.Errorf("read a segment: %w", s.err)
+	}
+	return errTorn
+}
+
+// have reads until there are n bytes after start. It takes no more memory than was read, whatever n is.
+func (s *frames) have(n int) bool {
+	for s.end-s.start < n {
+		if s.err != nil {
+			return false
+		}
+		if s.end == len(s.b) {
+			if s.start > len(s.b)/2 {
+				s.end = copy(s.b, s.b[s.start-linkBytes:s.end])
+				s.start = linkBytes
+			} else {
+				s.b = append(s.b, make([]byte, len(s.b))...)
+			}
+		}
+		var m int
+		m, s.err = s.r.Read(s.b[s.end:])
+		s.end += m
+	}
+	return true
+}
+
+// wholeFrames calls each for every frame of a segment from its start until the first that is not whole or has a wrong link. It returns
+// where that is and the last link.
+func wholeFrames(r io.Reader, each func(f frame) error) (end int64, last link, err error) {
+	s := newFrames(r)
+	for {
+		f, linked, err := s.next()
+		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) || (err == nil && !linked) {
 			return end, last, nil
 		}
-		if err := each(f, end); err != nil {
+		if err == nil {
+			err = each(f)
+		}
+		if err != nil {
 			return end, last, err
 		}
-		end, last = end+int64(f.size), next
+		end, last = s.offset, s.last
 	}
-	return end, last, nil
 }

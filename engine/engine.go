@@ -55,12 +55,14 @@ type Options struct {
 
 // Engine decides for one tenant. It is safe for concurrent use.
 type Engine struct {
-	tenant  datastore.TenantID
-	root    datastore.Path // of the facts
-	log     *decisionlog.Log
-	set     atomic.Pointer[PolicySet]
-	options Options
-	checks  checks
+	tenant   datastore.TenantID
+	root     datastore.Path // of the facts
+	log      *decisionlog.Log
+	set      atomic.Pointer[PolicySet]
+	options  Options
+	checks   checks
+	shadows  shadows
+	measures measures
 }
 
 // New returns an engine that decides by set over the facts of tenant.
@@ -77,7 +79,8 @@ func New(tenant datastore.TenantID, set *PolicySet, o Options) *Engine {
 	if o.Log == nil {
 		o.Log = decisionlog.Nothing(o.Now)
 	}
-	e := &Engine{tenant: tenant, root: tenant.Path(), options: o, log: o.Log, checks: checks{waiting: make(chan check, maxWaiting)}}
+	e := &Engine{tenant: tenant, root: tenant.Path(), options: o, log: o.Log, checks: checks{waiting: make(chan check, maxWaiting)},
+		shadows: shadows{waiting: make(chan *Comparison, maxShadowed)}}
 	e.set.Store(set)
 	return e
 }
@@ -91,6 +94,9 @@ func (e *Engine) Swap(set *PolicySet) {
 		set.distrusted.Store(true)
 	}
 	e.set.Store(set)
+	if s := e.Shadow(); s != nil {
+		e.SetShadow(s.Candidate) // beside another set
+	}
 }
 
 // Begin begins a request: the policies that decide, and the newest revision of the facts, both at one instant. Nobody can see
@@ -140,13 +146,15 @@ func (e *Engine) Ask(ctx context.Context, r *memo.Reading, set *PolicySet, p Poi
 	input func(*memo.Reading) (Input, error)) (Answer, error) {
 	asked := e.options.Now()
 	for {
-		decided, remembered, err := e.recall(ctx, r, set, p, question, asked, input)
+		decided, remembered, compared, err := e.recall(ctx, r, set, p, question, asked, input)
 		if decided == nil {
 			return Answer{}, err
 		}
 		id, logErr := e.log.Append(decided.ref, asked, decisionlog.Entry{DataRevision: r.Revision(), Allow: decided.Allow,
 			Remembered: remembered, Uncommitted: r.Uncommitted()})
 		if logErr == nil {
+			e.shadows.wait(compared, id)
+			e.measures.add(p, decided.Allow, remembered, err != nil, id.Time().Sub(asked))
 			return Answer{decided.Decision, id}, err
 		}
 		// Its description is in a segment that has just ended: it is decided once again and described in the new one.
@@ -163,13 +171,17 @@ type decided struct {
 func (d *decided) Bytes() int { return d.Decision.Bytes() + 40 }
 
 func (e *Engine) recall(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, question []byte, now time.Time,
-	input func(*memo.Reading) (Input, error)) (d *decided, remembered bool, err error) {
+	input func(*memo.Reading) (Input, error)) (d *decided, remembered bool, compared *Comparison, err error) {
 	decisions := memo.Table[*decided]{Kind: "decision"}
 	var memory [1024]byte
 	asked := memo.Part(memo.Part(memo.Part(memo.Part(decisions.Ask(memory[:]), e.tenant), set.revision), p), question)
 	asked = binary.LittleEndian.AppendUint32(asked, e.log.Epoch())
 	if set.distrusted.Load() {
 		asked = append(asked, "by OPA"...)
+	}
+	shadow := e.shadows.beside(set)
+	if shadow != nil {
+		asked = binary.LittleEndian.AppendUint64(asked, shadow.number) // so that each decision is made, and compared, once more
 	}
 	remembered = true
 	d, err = decisions.Get(r, memo.KeyOf(asked), func(r *memo.Reading) (*decided, error) {
@@ -178,9 +190,11 @@ func (e *Engine) recall(ctx context.Context, r *memo.Reading, set *PolicySet, p 
 		if err != nil {
 			return nil, err
 		}
-		return e.evaluate(ctx, r, set, p, in, now)
+		d, err := e.evaluate(ctx, r, set, p, in, now)
+		compared = shadow.offer(&e.shadows, r, p, in, d.Decision, err, now)
+		return d, err
 	})
-	return d, remembered, err
+	return d, remembered, compared, err
 }
 
 // evaluate makes the decision and describes it.
@@ -213,6 +227,18 @@ func (e *Engine) Again(ctx context.Context, r *memo.Reading, set *PolicySet, p P
 	return d, err
 }
 
+// AsOf decides what was never asked as it would have been decided at an earlier instant: r and set must be those of then. It is
+// recorded as what it is, so that nobody takes it for a decision that was acted upon, and not remembered.
+func (e *Engine) AsOf(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input, then time.Time) (Answer, error) {
+	began := e.options.Now()
+	ev, d, err := e.make(ctx, r, set, p, in, then)
+	if in.Refused != nil {
+		d = d.about(*in.Refused)
+	}
+	ev.asOf = true
+	return e.record(ctx, ev, p, in, d, began), err
+}
+
 // evaluation is what the evaluations of one request have in common, so that they agree: one policy set, one
 // snapshot, one instant.
 type evaluation struct {
@@ -223,6 +249,7 @@ type evaluation struct {
 	input  ast.Value // nil when there is none
 	now    time.Time
 	byOPA  bool // not by Mandate's own machine
+	asOf   bool // now is an earlier instant, and not the present one
 	// volatile says that the present time or randomness was used.
 	volatile bool
 }
@@ -236,6 +263,7 @@ func (e *Engine) begin(set *PolicySet, r *memo.Reading, input []byte, now time.T
 		now:    now,
 		byOPA:  set.program == nil || set.distrusted.Load(),
 	}
+	ev.facts.static = set.static
 	if input == nil {
 		return ev, nil
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"mandate/datastore"
 	"mandate/datastore/memo"
 )
 
@@ -20,6 +22,12 @@ type Explanation struct {
 	Answer
 	Rules []RuleTrace // in the order in which they were first tried
 	Facts []FactRead  // in the order in which they were first read
+	// Grounds are the rules that an allow rests on, or for each rule that could have allowed what it failed by, the closest first.
+	Grounds []Ground
+	// Denies is the rule that denies in so many words, when there is one.
+	Denies *Ground
+	// Otherwise is what would have to be different for a denial to be an allow, or what an allow hangs on.
+	Otherwise Otherwise
 }
 
 // RuleTrace says whether a rule held.
@@ -49,21 +57,41 @@ type FactRead struct {
 	Path  string          `json:"path"`
 	Found bool            `json:"found"`
 	Value json.RawMessage `json:"value,omitempty"`
+
+	path datastore.Path
 }
 
-// Explain decides as Decide does, and says which rules held, which did not, and which facts that rests on. The
-// Explanation is usable as far as it goes, whatever the error: the one that Decide returns, or that of the
-// second evaluation, which is traced.
-func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p Point, in Input) (Explanation, error) {
-	asked := e.options.Now()
-	ev, err := e.begin(set, r, in.Text, asked)
+// Question is a decision to explain.
+type Question struct {
+	Point Point
+	// Input makes the input of the policy from the facts, as for Ask: it is made again for facts as they are not.
+	Input func(*memo.Reading) (Input, error)
+	// Asked is the present time to the policy.
+	Asked time.Time
+	// AsOf says that the decision is not of the present: see Engine.AsOf.
+	AsOf bool
+	// Logged says that the decision was recorded when it was made, and is not to be again.
+	Logged bool
+}
+
+// Explain decides, records the decision unless it was logged before, and says which rules held, which did not, which facts that rests
+// on, and what would have to be different. The Explanation is usable as far as it goes, whatever the error: the one that Decide returns,
+// or that of the second evaluation, which is traced.
+func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, q Question) (Explanation, error) {
+	began := e.options.Now()
+	in, err := q.Input(r)
+	if err != nil {
+		return Explanation{}, err
+	}
+	ev, err := e.begin(set, r, in.Text, q.Asked)
 	if err != nil {
 		return Explanation{Answer: Answer{Decision: ev.deny(err)}}, err
 	}
+	ev.asOf = q.AsOf
 	ev.facts.recording = true
-	decision, err := ev.decide(ctx, p, e.options.EvaluationLimit)
+	decision, err := ev.decide(ctx, q.Point, e.options.EvaluationLimit)
 	rules := tracer{byRule: make(map[*ast.Rule]*tried), byQuery: make(map[uint64]*tried)}
-	if query, ok := ev.set.points[p]; ok && ctx.Err() == nil {
+	if query, ok := ev.set.points[q.Point]; ok && ctx.Err() == nil {
 		ev.facts.budget = e.options.ScanLimit // rules that the decision passed over may scan too
 		_, traceErr := ev.within(ctx, explanationFactor*e.options.EvaluationLimit, func(d *deadline) (ast.Value, error) {
 			return ev.reference(ctx, d, query, &rules)
@@ -75,7 +103,20 @@ func (e *Engine) Explain(ctx context.Context, r *memo.Reading, set *PolicySet, p
 	if in.Refused != nil {
 		decision = decision.about(*in.Refused)
 	}
-	return Explanation{Answer: e.record(ctx, ev, p, in, decision, asked), Rules: rules.traces(), Facts: ev.facts.reads}, err
+	x := Explanation{Answer: Answer{Decision: decision}, Rules: rules.traces(), Facts: ev.facts.reads}
+	if !q.Logged {
+		x.Answer = e.record(ctx, ev, q.Point, in, decision, began)
+	}
+	if err != nil {
+		return x, err
+	}
+	w := why{compiler: set.compiler, tried: rules.byRule, facts: ev.facts.reads, input: ev.input, seen: map[*ast.Rule]bool{}}
+	x.Grounds, x.Denies = w.grounds(set.points[q.Point], decision.Allow)
+	x.Otherwise, err = e.otherwise(ctx, r, set, q, x, w.failures)
+	if !x.Allow {
+		byUse(x.Grounds, x.Otherwise)
+	}
+	return x, err
 }
 
 // tracer follows the evaluation of rules. It is used by one goroutine.
@@ -88,12 +129,16 @@ type tracer struct {
 // tried is a rule of which the body was evaluated, perhaps several times.
 type tried struct {
 	RuleTrace
+	rule     *ast.Rule
 	furthest int // index of the failed expression
+	failed   *ast.Expr
+	locals   *ast.ValueMap
+	names    map[ast.Var]topdown.VarMetadata
 }
 
 func (t *tracer) Enabled() bool { return true }
 
-func (t *tracer) Config() topdown.TraceConfig { return topdown.TraceConfig{} }
+func (t *tracer) Config() topdown.TraceConfig { return topdown.TraceConfig{PlugLocalVars: true} }
 
 func (t *tracer) TraceEvent(event topdown.Event) {
 	switch node := event.Node.(type) {
@@ -109,7 +154,7 @@ func (t *tracer) TraceEvent(event topdown.Event) {
 		// is no condition of the rule.
 		r := t.byQuery[event.QueryID]
 		if event.Op == topdown.FailOp && r != nil && node.Index > r.furthest {
-			r.furthest, r.Failed = node.Index, conditionOf(node)
+			r.furthest, r.Failed, r.failed, r.locals, r.names = node.Index, conditionOf(node), node, event.Locals, event.LocalMetadata
 		}
 	}
 }
@@ -117,7 +162,7 @@ func (t *tracer) TraceEvent(event topdown.Event) {
 func (t *tracer) rule(rule *ast.Rule) *tried {
 	r := t.byRule[rule]
 	if r == nil {
-		r = &tried{furthest: -1}
+		r = &tried{rule: rule, furthest: -1}
 		r.Rule, r.File, r.Line, r.Default = rule.Ref().String(), rule.Location.File, rule.Location.Row, rule.Default
 		t.byRule[rule] = r
 		t.order = append(t.order, r)

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"mandate/datastore"
 	"mandate/datastore/memo"
 )
 
@@ -49,8 +51,8 @@ func TestExplain(t *testing.T) {
 		}},
 	} {
 		for range 5 { // always in the same order
-			x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, Input{Text: request(test.sub, "documents:read", test.org)})
-			if err != nil || x.Decision.Allow != test.allow {
+			x, err := explain(t, e, v, request(test.sub, "documents:read", test.org))
+			if err != nil || x.Allow != test.allow {
 				t.Fatalf("%+v, %v", x.Decision, err)
 			}
 			if rules := describe(x.Rules); !slices.Equal(rules, test.rules) {
@@ -69,6 +71,13 @@ func TestExplain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// explain explains the decision on an input, which is the same whatever the facts.
+func explain(t *testing.T, e *Engine, v datastore.Reader, input []byte) (Explanation, error) {
+	t.Helper()
+	return e.Explain(t.Context(), memo.Over(v), e.Policies(), Question{Point: Access, Asked: time.Now(),
+		Input: func(*memo.Reading) (Input, error) { return Input{Text: input}, nil }})
 }
 
 func describe(rules []RuleTrace) []string {
@@ -121,8 +130,8 @@ strong(role) if role == "admin"
 			`data.mandate.access.decision access.rego:3 default`,
 		},
 	} {
-		x, err := e.Explain(t.Context(), memo.Over(v), e.Policies(), Access, Input{Text: []byte(input)})
-		if err != nil || x.Decision.Allow {
+		x, err := explain(t, e, v, []byte(input))
+		if err != nil || x.Allow {
 			t.Fatalf("%+v, %v", x.Decision, err)
 		}
 		if rules := describe(x.Rules); !slices.Equal(rules, want) {
@@ -136,8 +145,8 @@ func TestExplainScan(t *testing.T) {
 		not data.vendors.x.y
 		count(data.roles) == 2
 	}`)), patient())
-	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, exampleFacts())), e.Policies(), Access, Input{Text: []byte(`{}`)})
-	if err != nil || !x.Decision.Allow || len(x.Facts) != 2 {
+	x, err := explain(t, e, viewOf(t, exampleFacts()), []byte(`{}`))
+	if err != nil || !x.Allow || len(x.Facts) != 2 {
 		t.Fatalf("%+v, %v", x, err)
 	}
 	if f := x.Facts[0]; f.Path != "vendors/x" || f.Found || f.Value != nil {
@@ -150,13 +159,13 @@ func TestExplainScan(t *testing.T) {
 
 func TestExplainFails(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy("decision := {\"allow\": true} if data.users.a\ndecision := {\"allow\": false} if not data.users.b")), patient())
-	x, err := e.Explain(t.Context(), memo.Over(viewOf(t, map[string]string{"users/a": "{}"})), e.Policies(), Access, Input{Text: []byte(`{}`)})
+	x, err := explain(t, e, viewOf(t, map[string]string{"users/a": "{}"}), []byte(`{}`))
 	checkDenied(t, x.Decision, PolicyError)
 	failed := (*EvaluationError)(nil)
 	if !errors.As(err, &failed) || len(x.Rules) != 2 || len(x.Facts) != 2 {
 		t.Errorf("%+v, %v", x, err)
 	}
-	x, err = e.Explain(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), Access, Input{Text: []byte(`{`)})
+	x, err = explain(t, e, viewOf(t, nil), []byte(`{`))
 	checkDenied(t, x.Decision, PolicyError)
 	if err == nil {
 		t.Error("no error")

@@ -42,6 +42,7 @@ type facts struct {
 
 	reading  *memo.Reading
 	tenant   datastore.Path // its root
+	static   ast.Value      // the data of the policy set, beside the facts; nil when it has none
 	deadline *deadline
 
 	first  []readDocument
@@ -118,7 +119,7 @@ func (f *facts) lookup(ctx context.Context, segments []string) (ast.Value, error
 	depth := directory.DocumentDepth(segments)
 	switch {
 	case depth == 0:
-		return nil, nil
+		return find(f.static, segments)
 	case depth == directory.AnyDepth:
 		return f.anyDepth(ctx, segments)
 	case len(segments) < depth:
@@ -142,6 +143,9 @@ func (f *facts) all(ctx context.Context) (ast.Value, error) {
 		if v != nil {
 			all.Insert(ast.InternedTerm(name), ast.NewTerm(v))
 		}
+	}
+	if static, ok := f.static.(ast.Object); ok {
+		static.Foreach(all.Insert)
 	}
 	return all, nil
 }
@@ -178,7 +182,7 @@ func (f *facts) document(ctx context.Context, segments []string) (ast.Value, err
 	}
 	f.remember(p, read.value)
 	if f.recording {
-		f.reads = append(f.reads, FactRead{Path: p.String(), Found: read.value != nil, Value: read.text})
+		f.reads = append(f.reads, FactRead{Path: p.String(), Found: read.value != nil, Value: read.text, path: p})
 	}
 	return read.value, nil
 }
@@ -252,7 +256,7 @@ func (f *facts) interior(ctx context.Context, segments []string) (ast.Value, err
 	}
 	f.scans = append(f.scans, scan{prefix: p, depth: len(segments), value: v})
 	if f.recording {
-		read := FactRead{Path: p.String(), Found: v != nil}
+		read := FactRead{Path: p.String(), Found: v != nil, path: p}
 		if v != nil {
 			var err error
 			if read.Value, err = encodeJSON(v); err != nil {

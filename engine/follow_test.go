@@ -22,7 +22,15 @@ func following(t *testing.T, dir string, current *PolicySet) <-chan applied {
 	calls := make(chan applied, 100)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Follow(ctx, dir, current, func(set *PolicySet, err error) { calls <- applied{set, err} })
+		seen := ""
+		if current != nil {
+			seen = current.Revision()
+		}
+		load := func(dir string) ([]File, error) { return Load(os.DirFS(dir)) }
+		ended <- Follow(ctx, dir, seen, load, func() {}, func(set *PolicySet, err error) error {
+			calls <- applied{set, err}
+			return nil
+		})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -186,7 +194,7 @@ func TestFollowLink(t *testing.T) {
 }
 
 func TestFollowNothing(t *testing.T) {
-	if err := Follow(t.Context(), filepath.Join(t.TempDir(), "no", "where"), nil, func(*PolicySet, error) {}); err == nil {
+	if err := Follow(t.Context(), filepath.Join(t.TempDir(), "no", "where"), "", nil, func() {}, nil); err == nil {
 		t.Error("no error")
 	}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"mandate/datastore"
+	"mandate/datastore/memo"
 	"mandate/decisionlog"
 )
 
@@ -36,7 +38,15 @@ func (e *Engine) describe(ctx context.Context, ev *evaluation, p Point, in Input
 		description.Refused = &refused
 	}
 	ev.mask(ctx, description)
+	if ev.asOf {
+		markAsOf(description, ev.now)
+	}
 	return e.log.Describe(description)
+}
+
+// markAsOf says of a record that the question was about an earlier instant.
+func markAsOf(d *decisionlog.Description, then time.Time) {
+	d.Kind, d.Details = decisionlog.AsOf, map[string]string{"as_of": then.UTC().Format(time.RFC3339Nano)}
 }
 
 // record records a decision that nobody remembers.
@@ -44,18 +54,55 @@ func (e *Engine) record(ctx context.Context, ev *evaluation, p Point, in Input, 
 	entry := decisionlog.Entry{DataRevision: ev.facts.reading.Revision(), Allow: d.Allow}
 	for {
 		if id, err := e.log.Append(e.describe(ctx, ev, p, in, d), asked, entry); err == nil {
+			e.measures.add(p, d.Allow, false, false, id.Time().Sub(asked))
 			return Answer{d, id}
 		}
 	}
 }
 
-// Unanswered records the denial of what never reached the policy at p.
-func (e *Engine) Unanswered(d *Decision, p Point, at datastore.Revision) Answer {
+// Unanswered records the denial of what never reached the policy at p. It was asked about an earlier instant unless then is zero.
+func (e *Engine) Unanswered(d *Decision, p Point, at datastore.Revision, then time.Time) Answer {
 	description := &decisionlog.Description{Kind: decisionlog.Decision, Point: string(p), PolicyRevision: d.PolicyRevision}
 	for _, r := range d.Reasons {
 		description.Reasons = append(description.Reasons, decisionlog.Reason(r))
 	}
+	if !then.IsZero() {
+		markAsOf(description, then)
+	}
+	e.measures.add(p, false, false, true, 0)
 	return Answer{d, e.log.Record(description, e.options.Now(), decisionlog.Entry{DataRevision: at})}
+}
+
+// Note records what is no decision, as it is masked by the set: a credential that was refused, or a token that was issued or refused. What
+// the records of refused credentials have in common is described once, so that a flood of them costs the log little.
+func (e *Engine) Note(ctx context.Context, r *memo.Reading, set *PolicySet, d decisionlog.Description) decisionlog.ID {
+	asked := e.options.Now()
+	d.PolicyRevision = set.revision
+	entry := decisionlog.Entry{DataRevision: r.Revision(), Allow: d.Allow}
+	for {
+		id, err := e.log.Append(e.noted(ctx, r, set, d, asked), asked, entry)
+		if err == nil {
+			return id
+		}
+	}
+}
+
+func (e *Engine) noted(ctx context.Context, r *memo.Reading, set *PolicySet, d decisionlog.Description, now time.Time) decisionlog.Ref {
+	describe := func(r *memo.Reading) *decided {
+		ev := &evaluation{engine: e, set: set, facts: newFacts(r, e.root, e.options.ScanLimit), now: now}
+		described := d
+		ev.mask(ctx, &described)
+		return &decided{&Decision{}, e.log.Describe(&described)}
+	}
+	if d.Kind != decisionlog.Authentication {
+		return describe(r).ref
+	}
+	notes := memo.Table[*decided]{Kind: "note"}
+	text, _ := d.EventText() // made of texts
+	asked := memo.Part(memo.Part(memo.Part(notes.Ask(nil), e.tenant), set.revision), text)
+	asked = binary.LittleEndian.AppendUint32(asked, e.log.Epoch())
+	known, _ := notes.Get(r, memo.KeyOf(asked), func(r *memo.Reading) (*decided, error) { return describe(r), nil })
+	return known.ref
 }
 
 // granted is what a decision on a token says beside the others.

@@ -17,7 +17,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"mandate/directory"
 	"mandate/engine/vm"
 )
 
@@ -25,6 +24,7 @@ import (
 const (
 	maxPolicyFiles = 2000
 	maxPolicyBytes = 16 << 20
+	maxErrors      = 100 // of the compiler, told at once
 )
 
 const resultVar = ast.Var("result")
@@ -33,6 +33,7 @@ const resultVar = ast.Var("result")
 type PolicySet struct {
 	revision string
 	files    []File
+	static   ast.Value // the data of the set; nil when it has none
 	compiler *ast.Compiler
 	points   map[Point]ast.Body
 	// volatile says that a rule of the set uses the present time or randomness.
@@ -48,11 +49,14 @@ type PolicySet struct {
 // Revision is the hash of the set's content, its tests included.
 func (s *PolicySet) Revision() string { return s.revision }
 
-// Files are the source files of the set, its tests included, in the order of their names. Nobody may change them.
+// Files are the files of the set, its tests included, in the order of their names, with all its data in data.json. Nobody may change them.
 func (s *PolicySet) Files() []File { return s.files }
 
 // ShortRevision is the revision as people read it.
 func (s *PolicySet) ShortRevision() string { return s.revision[:12] }
+
+// Volatile says whether a rule of the set uses the present time or randomness, so that it may decide otherwise later.
+func (s *PolicySet) Volatile() bool { return s.volatile }
 
 // CompileError lists all that is wrong with a policy set.
 type CompileError struct{ Problems []Problem }
@@ -92,33 +96,46 @@ func refuse(problems ...Problem) error {
 	return &CompileError{Problems: problems}
 }
 
-// Compile makes a policy set of all .rego files below fsys, except those whose name, or whose folder's name, begins
-// with a dot. A set that does not compile in strict mode, whose own tests do not pass, or that lacks one of the
-// decisions, is refused with a *CompileError. Other errors are those of fsys and ctx.
+// Compile makes a policy set of all files below fsys that end in .rego or are named data.json or data.yaml, except those whose name, or
+// whose folder's name, begins with a dot. A set that does not compile in strict mode, whose own tests do not pass, or that lacks one of
+// the decisions, is refused with a *CompileError. Other errors are those of fsys and ctx.
 func Compile(ctx context.Context, fsys fs.FS) (*PolicySet, error) {
-	files, err := load(fsys)
+	files, err := Load(fsys)
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, files, true)
+	return Admit(ctx, files)
 }
 
 // CompileTested is Compile without running the tests: for policies that come with the binary, whose tests were run where it
 // was built.
 func CompileTested(ctx context.Context, fsys fs.FS) (*PolicySet, error) {
-	files, err := load(fsys)
+	files, err := Load(fsys)
 	if err != nil {
 		return nil, err
 	}
-	return compile(ctx, files, false)
+	return CompileFiles(ctx, files)
+}
+
+// Admit is Compile for files from elsewhere.
+func Admit(ctx context.Context, files []File) (*PolicySet, error) {
+	settled, err := settle(files)
+	if err != nil {
+		return nil, err
+	}
+	return compile(ctx, settled, true)
 }
 
 // CompileFiles compiles what Files has returned of a set that was admitted once: its tests are not run again.
 func CompileFiles(ctx context.Context, files []File) (*PolicySet, error) {
-	return compile(ctx, files, false)
+	settled, err := settle(files)
+	if err != nil {
+		return nil, err
+	}
+	return compile(ctx, settled, false)
 }
 
-// File is a source file of a policy set. Its name has slashes.
+// File is a source or data file of a policy set. Its name has slashes.
 type File struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
@@ -126,10 +143,9 @@ type File struct {
 
 func (f File) isTest() bool { return strings.HasSuffix(f.Name, "_test.rego") }
 
-// load returns the source files in the order of their names.
-func load(fsys fs.FS) ([]File, error) {
+// Load reads the files of a policy set: see Compile.
+func Load(fsys fs.FS) ([]File, error) {
 	var files []File
-	var problems []Problem
 	size := int64(0)
 	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -144,12 +160,7 @@ func load(fsys fs.FS) ([]File, error) {
 		if entry.IsDir() {
 			return nil
 		}
-		switch base := path.Base(name); {
-		case base == "data.json", base == "data.yaml", base == "data.yml":
-			problems = append(problems, Problem{File: name,
-				Message: "a policy set holds no data: facts belong in the directory, those of your own under custom/"})
-			return nil
-		case path.Ext(base) != ".rego":
+		if path.Ext(name) != ".rego" && !(File{Name: name}).isData() {
 			return nil
 		}
 		// A mounted configuration is often made of symbolic links, so it is the target that counts.
@@ -165,7 +176,7 @@ func load(fsys fs.FS) ([]File, error) {
 			return err
 		}
 		if size += int64(len(text)); size > maxPolicyBytes || len(files) == maxPolicyFiles {
-			return refuse(Problem{Message: fmt.Sprintf("more than %d files or %d bytes of policies", maxPolicyFiles, maxPolicyBytes)})
+			return tooLarge()
 		}
 		files = append(files, File{name, text})
 		return nil
@@ -176,10 +187,6 @@ func load(fsys fs.FS) ([]File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load policies: %w", err)
 	}
-	if problems != nil {
-		return nil, refuse(problems...)
-	}
-	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
 	return files, nil
 }
 
@@ -194,6 +201,15 @@ func read(fsys fs.FS, name string, limit int64) (string, error) {
 	return string(text), err
 }
 
+// RevisionOf is what the revision of the set of these files would be.
+func RevisionOf(files []File) (string, error) {
+	settled, err := settle(files)
+	if err != nil {
+		return "", err
+	}
+	return revisionOf(settled), nil
+}
+
 // revisionOf hashes names and contents, each after its length, so that no two sets of files hash the same text.
 func revisionOf(files []File) string {
 	h := sha256.New()
@@ -206,20 +222,20 @@ func revisionOf(files []File) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// compile compiles settled files.
 func compile(ctx context.Context, files []File, test bool) (*PolicySet, error) {
+	data, err := Data(files)
+	if err != nil {
+		return nil, err
+	}
 	production := make(map[string]*ast.Module)
 	all := make(map[string]*ast.Module)
 	var problems []Problem
 	for _, f := range files {
-		if f.isTest() && !test {
+		if f.isData() || f.isTest() && !test {
 			continue
 		}
-		// Annotations are parsed so that a malformed one is refused here and not by the next tool.
-		module, err := ast.ParseModuleWithOpts(f.Name, f.Text, ast.ParserOptions{
-			RegoVersion:       ast.RegoV1,
-			ProcessAnnotation: true,
-			Capabilities:      capabilities(),
-		})
+		module, err := parse(f)
 		if err != nil {
 			problems = append(problems, problemsOf(err)...)
 			continue
@@ -236,7 +252,7 @@ func compile(ctx context.Context, files []File, test bool) (*PolicySet, error) {
 		return nil, refuse(problems...)
 	}
 
-	compiler := newCompiler()
+	compiler := newCompiler().WithPathConflictsCheck(occupied(data))
 	if compiler.Compile(production); compiler.Failed() {
 		return nil, refuse(problemsOf(compiler.Errors)...)
 	}
@@ -252,8 +268,11 @@ func compile(ctx context.Context, files []File, test bool) (*PolicySet, error) {
 	if problems != nil {
 		return nil, refuse(problems...)
 	}
+	if set.static, err = staticOf(data); err != nil {
+		return nil, err
+	}
 	if test {
-		if err := runTests(ctx, all); err != nil {
+		if err := runTests(ctx, all, data); err != nil {
 			return nil, err
 		}
 	}
@@ -283,11 +302,14 @@ func (s *PolicySet) plan(ctx context.Context, modules map[string]*ast.Module) er
 // plan is the name of the plan of a decision, which is its path.
 func plan(p Point) string { return string(p) + "/decision" }
 
+// Compiler has the rules of the set without its tests, as they were compiled. Nobody may change it.
+func (s *PolicySet) Compiler() *ast.Compiler { return s.compiler }
+
 // Unplanned says why OPA's evaluator makes the decisions of the set; nil when Mandate's own machine does.
 func (s *PolicySet) Unplanned() error { return s.unplanned }
 
 func newCompiler() *ast.Compiler {
-	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1)
+	return ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).SetErrorLimit(maxErrors)
 }
 
 // defines says whether there is a rule, and not a function, at ref.
@@ -304,17 +326,15 @@ func reserved(m *ast.Module) *Problem {
 	if !ok {
 		return nil
 	}
-	var why string
-	switch root := string(name); {
-	case slices.Contains(directory.Collections(), root):
-		why = fmt.Sprintf("package %q would hide the facts that policies read at data.%s: choose another name", root, root)
-	case root == directory.PrivateRoot, root == "system":
-		why = fmt.Sprintf("package %q is reserved: nothing at data.%s can be read; choose another name", root, root)
-	default:
+	why := hides("package", string(name))
+	if why == "" {
 		return nil
 	}
 	return &Problem{File: m.Package.Location.File, Line: m.Package.Location.Row, Col: m.Package.Location.Col, Message: why}
 }
+
+// Refused is OPA's error as that of a policy set.
+func Refused(err error) error { return refuse(problemsOf(err)...) }
 
 // problemsOf takes OPA's errors apart.
 func problemsOf(err error) []Problem {

@@ -60,9 +60,9 @@ endless := count(numbers.range(1, 1000000000000))
 				input = []byte(test.input)
 			}
 			e := New(tenant, set, Options{FactsInQueries: open, EvaluationLimit: time.Minute})
-			got, defined, err := e.Query(t.Context(), memo.Over(v), e.Policies(), test.path, input)
-			if err != nil || string(got) != want || defined != (want != "") {
-				t.Errorf("%q with facts %v: %s, %v, %v", test.path, open, got, defined, err)
+			got, err := e.Query(t.Context(), memo.Over(v), e.Policies(), test.path, input)
+			if err != nil || string(got.Result) != want {
+				t.Errorf("%q with facts %v: %s, %v", test.path, open, got.Result, err)
 			}
 		}
 	}
@@ -73,8 +73,8 @@ func TestQueryOfEverything(t *testing.T) {
 	documents["private/key"] = `{"d":"secret"}`
 	v := viewOf(t, documents)
 	set := compiled(t, accessPolicy(`decision := {"allow": true}`))
-	if got, defined, err := New(tenant, set, patient()).Query(t.Context(), memo.Over(v), set, nil, nil); defined || err != nil {
-		t.Errorf("%s, %v", got, err)
+	if got, err := New(tenant, set, patient()).Query(t.Context(), memo.Over(v), set, nil, nil); got.Result != nil || err != nil {
+		t.Errorf("%s, %v", got.Result, err)
 	}
 	const want = `{"clients":{"sync":{"scopes":["documents:read","documents:write"]}},` +
 		`"mandate":{"access":{"decision":{"allow":true}},"manage":{"decision":{"allow":false}},"tokens":{"decision":{"allow":false}}},` +
@@ -83,19 +83,19 @@ func TestQueryOfEverything(t *testing.T) {
 		`"initech":{"members":{"alice":{"roles":["admin"],"status":"active"}},"profile":{"status":"suspended"}}},` +
 		`"roles":{"admin":{"permissions":["*"]},"viewer":{"permissions":["documents:read"]}}}`
 	e := New(tenant, set, Options{FactsInQueries: true, EvaluationLimit: time.Minute})
-	if got, _, err := e.Query(t.Context(), memo.Over(v), e.Policies(), nil, nil); string(got) != want || err != nil {
-		t.Errorf("%s, %v", got, err)
+	if got, err := e.Query(t.Context(), memo.Over(v), e.Policies(), nil, nil); string(got.Result) != want || err != nil {
+		t.Errorf("%s, %v", got.Result, err)
 	}
 }
 
 func TestQueryFails(t *testing.T) {
 	e := New(tenant, compiled(t, accessPolicy(`decision := count(numbers.range(1, 1000000000000))`)), Options{})
-	_, defined, err := e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate", "access", "decision"}, nil)
+	got, err := e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate", "access", "decision"}, nil)
 	failed := (*EvaluationError)(nil)
-	if defined || !errors.As(err, &failed) || failed.Kind != PolicyTimeout {
-		t.Error(defined, err)
+	if got.Result != nil || !errors.As(err, &failed) || failed.Kind != PolicyTimeout {
+		t.Error(got, err)
 	}
-	if _, defined, err = e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate"}, []byte("{")); defined || err == nil {
-		t.Error(defined, err)
+	if got, err = e.Query(t.Context(), memo.Over(viewOf(t, nil)), e.Policies(), []string{"mandate"}, []byte("{")); got.Result != nil || err == nil {
+		t.Error(got, err)
 	}
 }

@@ -48,6 +48,8 @@ func (m *Manager) change(ctx context.Context, q *Request, do func(*change) (*Ans
 	var answer *Answer
 	var before datastore.Revision // of the transaction
 	commit, err := m.o.Store.Update(ctx, func(tx datastore.Tx) (err error) {
+		log := m.o.Policy.Log()
+		mark := log.Mark()
 		c := &change{Tx: tx, m: m, q: q, reading: memo.Over(tx), at: m.o.Now(), asked: &question{}}
 		before = tx.Revision()
 		if err := c.standing(ctx); err != nil {
@@ -59,7 +61,10 @@ func (m *Manager) change(ctx context.Context, q *Request, do func(*change) (*Ans
 		if answer, err = do(c); err != nil {
 			return err
 		}
-		return c.remember(ctx, answer)
+		if err := c.remember(ctx, answer); err != nil {
+			return err
+		}
+		return log.Commit(mark) // before anything is changed by what was decided
 	})
 	if err != nil {
 		return nil, err

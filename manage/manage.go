@@ -9,6 +9,7 @@ package manage
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -21,6 +22,7 @@ import (
 	"mandate/directory"
 	"mandate/engine"
 	"mandate/outbound"
+	"mandate/policyset"
 	"mandate/tokens"
 )
 
@@ -34,22 +36,29 @@ type Options struct {
 	Authn      *authn.Authenticator
 	Tokens     *tokens.Issuer
 	Deliveries *delivery.Queue
+	Policies   *policyset.Library
 	Now        func() time.Time
 	// DNS has the challenges of domains; nil for the system's.
 	DNS *outbound.Resolver
 	// AllowHTTP lets webhooks have URLs without TLS: for development.
 	AllowHTTP bool
+	// PolicyRule is who may activate a policy set.
+	PolicyRule PolicyRule
 }
 
 // Manager manages the directory of one tenant. It is safe for concurrent use.
-type Manager struct{ o Options }
+type Manager struct {
+	o Options
+	// trying is held while a policy set is tried out, which takes long.
+	trying sync.Mutex
+}
 
 // New makes a Manager.
 func New(o Options) *Manager {
 	if o.DNS == nil {
 		o.DNS = outbound.NewResolver("")
 	}
-	return &Manager{o}
+	return &Manager{o: o}
 }
 
 // Request is who asks for an operation, and under which conditions.

@@ -5,7 +5,8 @@
 //   - data.mandate.tokens.decision: what may this token carry?
 //   - data.mandate.manage.decision: who may change the directory?
 //
-// They are ordinary Rego v1 and pass `opa test` with the plain tool.
+// They are ordinary Rego v1 and pass `opa test` with the plain tool. What they decide is shown, for those who read no Rego, by the files
+// in scenarios, which `mandate policy test` runs.
 package policies
 
 import "embed"
@@ -14,3 +15,8 @@ import "embed"
 //
 //go:embed */*.rego
 var FS embed.FS
+
+// Scenarios are the files of the folder scenarios, which show what is decided.
+//
+//go:embed scenarios
+var Scenarios embed.FS

@@ -6,9 +6,12 @@
 package policyset
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,8 +25,12 @@ import (
 
 const (
 	chunkBytes  = 512 << 10
+	fewChunks   = 4 // so many go into one commit with others
 	maxUnpacked = 64 << 20
-	maxCompiled = 8 // kept beside the active one
+	maxCompiled = 8         // kept beside the active one
+	maxStored   = 1000      // sets
+	stagedFor   = time.Hour // what was not added by then never will be
+	maxUnstaged = 10        // in one commit
 )
 
 // ErrUnknown is returned for a set that is not stored.
@@ -34,7 +41,11 @@ type Options struct {
 	Tenant directory.Tenant
 	Store  datastore.Store
 	Engine *engine.Engine
-	Now    func() time.Time
+	Source Source // nil when sets come by push only
+	// TwoPerson says that it takes a person to activate a set: what the source gives is stored only.
+	TwoPerson bool
+	Log       *slog.Logger
+	Now       func() time.Time
 }
 
 // Library has the policy sets of a tenant. It is safe for concurrent use.
@@ -45,10 +56,15 @@ type Library struct {
 	mu       sync.Mutex
 	compiled map[string]*engine.PolicySet
 	order    []string // the least lately used first
+	former   string   // to go back to
+	health   health
 }
 
 // New makes a library.
 func New(o Options) *Library {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Library{o: o, compiled: map[string]*engine.PolicySet{}}
 }
 
@@ -59,36 +75,150 @@ type Origin struct {
 	Note   string
 }
 
-// Add stores a set, unless it is stored already.
+// Add stores a set, unless it is stored already. One that is too large for a single commit must be staged before.
 func (l *Library) Add(ctx context.Context, tx datastore.Tx, set *engine.PolicySet, from Origin) error {
 	l.keep(set)
 	place := l.o.Tenant.PolicySet(set.Revision())
 	if _, found, err := place.Find(ctx, tx); err != nil || found {
 		return err
 	}
-	files := set.Files()
+	if err := l.makeRoom(ctx, tx); err != nil {
+		return err
+	}
+	chunks, err := pack(set.Files())
+	if err != nil {
+		return err
+	}
+	record := directory.PolicySet{Pushed: l.o.Now().UTC(), By: from.By, Source: from.Source, Note: from.Note, Files: len(set.Files()), Chunks: len(chunks)}
+	for _, f := range set.Files() {
+		record.Bytes += len(f.Text)
+	}
+	if err := l.putChunks(ctx, tx, set.Revision(), 0, chunks); err != nil {
+		return err
+	}
+	if len(chunks) > fewChunks {
+		if err := l.forget(tx, set.Revision()); err != nil {
+			return err
+		}
+	}
+	return place.Put(ctx, tx, record)
+}
+
+// Stage stores the files of a large set in commits of their own, so that Add finds them. What is not added is removed later: the push
+// may yet be refused, or the process end.
+func (l *Library) Stage(ctx context.Context, set *engine.PolicySet) error {
+	chunks, err := pack(set.Files())
+	if err != nil || len(chunks) <= fewChunks {
+		return err
+	}
+	for n := 0; n < len(chunks); n += fewChunks {
+		stored := false
+		_, err := l.o.Store.Update(ctx, func(tx datastore.Tx) (err error) {
+			if _, stored, err = l.o.Tenant.PolicySet(set.Revision()).Find(ctx, tx); err != nil || stored {
+				return err
+			}
+			if err := l.removeStaged(ctx, tx); err != nil {
+				return err
+			}
+			staged := directory.PolicySet{Pushed: l.o.Now().UTC(), Chunks: len(chunks)}
+			if err := l.o.Tenant.StagedPolicySet(set.Revision()).Put(ctx, tx, staged); err != nil {
+				return err
+			}
+			return l.putChunks(ctx, tx, set.Revision(), n, chunks[n:min(n+fewChunks, len(chunks))])
+		})
+		if err != nil {
+			return fmt.Errorf("store the files of policy set %s: %w", set.ShortRevision(), err)
+		}
+		if stored {
+			return nil
+		}
+	}
+	return nil
+}
+
+// removeStaged removes some of what was staged long ago and never added.
+func (l *Library) removeStaged(ctx context.Context, tx datastore.Tx) error {
+	old := map[string]directory.PolicySet{}
+	err := l.o.Tenant.StagedPolicySets(ctx, tx, func(revision string, staged directory.PolicySet) error {
+		if l.o.Now().Sub(staged.Pushed) > stagedFor {
+			old[revision] = staged
+		}
+		if len(old) == maxUnstaged {
+			return directory.ErrEnough
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for revision, staged := range old {
+		if err := l.o.Tenant.DeletePolicySet(ctx, tx, revision, staged); err != nil {
+			return err
+		}
+		if err := l.forget(tx, revision); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget says that a set is no longer staged.
+func (l *Library) forget(tx datastore.Tx, revision string) error {
+	if err := tx.Delete(l.o.Tenant.StagedPolicySet(revision).Path); err != nil {
+		return fmt.Errorf("store policy set %s: %w", revision, err)
+	}
+	return nil
+}
+
+func (l *Library) putChunks(ctx context.Context, tx datastore.Tx, revision string, first int, chunks [][]byte) error {
+	for n, chunk := range chunks {
+		if err := l.o.Tenant.PolicyChunk(revision, first+n).Put(ctx, tx, directory.PolicyChunk{Data: chunk}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pack compresses files, always to the same.
+func pack(files []engine.File) ([][]byte, error) {
 	text, err := json.Marshal(files)
 	if err != nil {
-		return fmt.Errorf("store a policy set: %w", err)
+		return nil, fmt.Errorf("store a policy set: %w", err)
 	}
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		return fmt.Errorf("store a policy set: %w", err)
+		return nil, fmt.Errorf("store a policy set: %w", err)
 	}
-	packed := encoder.EncodeAll(text, nil)
-	record := directory.PolicySet{Pushed: l.o.Now().UTC(), By: from.By, Source: from.Source, Note: from.Note, Files: len(files)}
-	for _, f := range files {
-		record.Bytes += len(f.Text)
+	return slices.Collect(slices.Chunk(encoder.EncodeAll(text, nil), chunkBytes)), nil
+}
+
+// makeRoom removes sets when there are too many: those that never were active first, the oldest of them first, and then those whose
+// activation is longest ago. What decides, what the source gave last, and what one would go back to, stays.
+func (l *Library) makeRoom(ctx context.Context, tx datastore.Tx) error {
+	if err := l.removeStaged(ctx, tx); err != nil {
+		return err
 	}
-	for len(packed) > 0 {
-		n := min(len(packed), chunkBytes)
-		if err := l.o.Tenant.PolicyChunk(set.Revision(), record.Chunks).Put(ctx, tx, directory.PolicyChunk{Data: packed[:n]}); err != nil {
-			return err
+	sets, err := l.Sets(ctx, tx)
+	if err != nil || len(sets) < maxStored {
+		return err
+	}
+	state, _, err := l.State(ctx, tx)
+	if err != nil {
+		return err
+	}
+	former, err := l.Former(ctx, tx)
+	if err != nil && !errors.Is(err, ErrNoFormer) {
+		return err
+	}
+	slices.SortFunc(sets, func(a, b Stored) int { return cmp.Or(a.Activated.Compare(b.Activated), a.Pushed.Compare(b.Pushed)) })
+	for _, s := range sets[:len(sets)-maxStored+1] {
+		if !slices.Contains([]string{state.Active, state.Shadow, state.Source, former}, s.Revision) {
+			if err := l.o.Tenant.DeletePolicySet(ctx, tx, s.Revision, s.PolicySet); err != nil {
+				return err
+			}
 		}
-		packed = packed[n:]
-		record.Chunks++
 	}
-	return place.Put(ctx, tx, record)
+	return nil
 }
 
 // Files are those of a stored set.
@@ -156,10 +286,12 @@ func (l *Library) keep(set *engine.PolicySet) {
 	}
 	l.order = append(l.order, set.Revision())
 	l.compiled[set.Revision()] = set
-	if len(l.order) > maxCompiled {
-		delete(l.compiled, l.order[0])
-		l.order = l.order[1:]
+	if len(l.order) <= maxCompiled {
+		return
 	}
+	oldest := slices.IndexFunc(l.order, func(revision string) bool { return revision != l.former })
+	delete(l.compiled, l.order[oldest])
+	l.order = slices.Delete(l.order, oldest, oldest+1)
 }
 
 // State says which sets decide as of r; found is false before the first activation.
@@ -170,17 +302,23 @@ func (l *Library) State(ctx context.Context, r datastore.Reader) (state director
 // Activate makes a stored set the active one with the commit of tx. After the commit, Apply must be called. The revision of the source is
 // kept when the set does not come from it.
 func (l *Library) Activate(ctx context.Context, tx datastore.Tx, revision, how string, from Origin) error {
-	if _, found, err := l.o.Tenant.PolicySet(revision).Find(ctx, tx); err != nil || !found {
-		if err == nil {
-			err = ErrUnknown
-		}
+	place := l.o.Tenant.PolicySet(revision)
+	set, found, err := place.Find(ctx, tx)
+	if err != nil {
 		return err
+	}
+	if !found {
+		return ErrUnknown
 	}
 	state, _, err := l.State(ctx, tx)
 	if err != nil {
 		return err
 	}
-	activation := directory.Activation{Set: revision, Former: state.Active, At: l.o.Now().UTC(), By: from.By, How: how, Note: from.Note}
+	set.Activated = l.o.Now().UTC()
+	if err := place.Put(ctx, tx, set); err != nil {
+		return err
+	}
+	activation := directory.Activation{Set: revision, Former: state.Active, At: set.Activated, By: from.By, How: how, Note: from.Note}
 	state.Active, state.Activation = revision, state.Activation+1
 	if how == "source" {
 		state.Source = revision
@@ -192,16 +330,24 @@ func (l *Library) Activate(ctx context.Context, tx datastore.Tx, revision, how s
 }
 
 // Offer takes what the source of the configuration gives: it is stored, and active at once unless it is what the source gave last, since
-// when somebody may have activated another.
+// when somebody may have activated another. What came with the binary does not displace a set that somebody has activated,
+// and where activating takes a person, a source only stores.
 func (l *Library) Offer(ctx context.Context, set *engine.PolicySet, source string) error {
 	from := Origin{Source: source}
+	if err := l.Stage(ctx, set); err != nil {
+		return err
+	}
 	_, err := l.o.Store.Update(ctx, func(tx datastore.Tx) error {
-		state, _, err := l.State(ctx, tx)
+		state, found, err := l.State(ctx, tx)
 		if err != nil || state.Source == set.Revision() {
 			return err
 		}
 		if err := l.Add(ctx, tx, set, from); err != nil {
 			return err
+		}
+		if found && (l.o.TwoPerson || source == sourceBuiltIn && state.Active != state.Source) {
+			state.Source = set.Revision()
+			return l.o.Tenant.PolicyState().Put(ctx, tx, state)
 		}
 		return l.Activate(ctx, tx, set.Revision(), "source", from)
 	})
@@ -211,23 +357,52 @@ func (l *Library) Offer(ctx context.Context, set *engine.PolicySet, source strin
 	return l.Apply(ctx)
 }
 
-// Apply makes the engine decide by the set that is active now. It may be called at any time.
+// Apply makes the engine decide by the set that is active now. It may be called at any time, and is done also when ctx ends: what is
+// committed is what decides.
 func (l *Library) Apply(ctx context.Context) error {
+	_, err := l.apply(context.WithoutCancel(ctx))
+	return err
+}
+
+// apply says in found whether there is an active set.
+func (l *Library) apply(ctx context.Context) (found bool, err error) {
 	l.applying.Lock()
 	defer l.applying.Unlock()
 	view, err := l.o.Store.View(ctx)
 	if err != nil {
-		return fmt.Errorf("apply the active policy set: %w", err)
+		return false, fmt.Errorf("apply the active policy set: %w", err)
 	}
 	defer view.Close()
 	state, found, err := l.State(ctx, view)
-	if err != nil || !found || l.o.Engine.Policies().Revision() == state.Active {
-		return err
+	if err != nil || !found {
+		return false, err
 	}
-	set, err := l.Compiled(ctx, view, state.Active)
-	if err != nil {
-		return err
+	if current := l.o.Engine.Policies(); current == nil || current.Revision() != state.Active {
+		set, err := l.Compiled(ctx, view, state.Active)
+		if err != nil {
+			return false, err
+		}
+		l.o.Engine.Swap(set)
 	}
-	l.o.Engine.Swap(set)
+	former, err := l.Former(ctx, view)
+	if err != nil && !errors.Is(err, ErrNoFormer) {
+		return true, err
+	}
+	l.mu.Lock()
+	l.former = former // to go back to it takes no compiling
+	l.mu.Unlock()
+	return true, l.shadow(ctx, view, state.Shadow)
+}
+
+// shadow lets a set decide beside the active one, or none.
+func (l *Library) shadow(ctx context.Context, r datastore.Reader, revision string) error {
+	var set *engine.PolicySet
+	if revision != "" {
+		var err error
+		if set, err = l.Compiled(ctx, r, revision); err != nil {
+			return err
+		}
+	}
+	l.o.Engine.SetShadow(set)
 	return nil
 }

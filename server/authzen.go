@@ -13,6 +13,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"mandate/authn"
+	"mandate/datastore"
 	"mandate/datastore/memo"
 	"mandate/engine"
 )
@@ -61,7 +62,12 @@ type asking struct {
 	caller    *authn.Principal
 	proved    map[string]proved // the subjects that are authenticated once for a request, by what was sent of them
 	passwords int               // those of them that were given by a Basic credential
-	reported  bool              // a failed policy has been logged: once for a request is enough
+	asOf      string            // of the query
+	then      *thenAt           // the instant that is asked about, when that is not the present
+	view      datastore.View    // of that instant
+	local     bool              // the caller holds the data folder: it may ask whatever it can read
+	spans     spans
+	reported  bool // a failed policy has been logged: once for a request is enough
 }
 
 // proved is how authenticating a subject has ended.
@@ -73,12 +79,25 @@ type proved struct {
 // ask authenticates the caller before anything of the body is looked at, so that an anonymous one learns nothing. An
 // access token must have one of the scopes.
 func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
-	presented := h.presented(c, query)
+	return h.askAsOf(c, query, scopes, func(a *asking) error {
+		if a.asOf != "" {
+			return badRequest("as_of does not go with this: it is for evaluations and their explanation")
+		}
+		return do(a)
+	})
+}
+
+// askAsOf is ask, for what can be asked about an earlier instant.
+func (h *handler) askAsOf(c *fiber.Ctx, query secretsInQuery, scopes []string, do func(*asking) error) error {
+	presented, spans := h.presented(c, query), h.server.spansOf(c)
+	span := spans.begin("authenticate")
 	a, err := h.begin(presented, func(caller *authn.Principal) error { return h.admit(c, caller) }, scopes)
+	end(span)
 	if err != nil {
 		return err
 	}
-	defer func() { a.reading.End() }()
+	a.spans = spans
+	defer func() { a.end() }()
 	if query == acceptQuery && c.Get(fiber.HeaderOrigin) != "" && isSecret(a.caller) {
 		return secretInBrowser(c)
 	}
@@ -98,9 +117,20 @@ func (h *handler) ask(c *fiber.Ctx, query secretsInQuery, scopes []string, do fu
 			return err
 		}
 		a.reading.End()
+		later.spans = a.spans
 		a = later
 	}
+	if a.asOf, err = asOf(c); err != nil {
+		return err
+	}
 	return do(a)
+}
+
+func (a *asking) end() {
+	a.reading.End()
+	if a.view != nil {
+		a.view.Close()
+	}
 }
 
 // begin authenticates the caller on the present snapshot, which whoever gets it must end.
@@ -112,6 +142,9 @@ func (h *handler) begin(presented authn.Presented, admit func(*authn.Principal) 
 	}
 	if err == nil {
 		err = h.tenant.Authn.ForMandate(caller, scopes...)
+		if err != nil {
+			err = refusedAs(err, caller.Credential)
+		}
 	}
 	if err != nil {
 		r.End()
@@ -127,7 +160,7 @@ func (a *asking) question(memory []byte, way string) []byte {
 }
 
 func (h *handler) evaluation(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, []string{"decide"}, func(a *asking) error {
+	return h.askAsOf(c, refuseQuery, []string{"decide"}, func(a *asking) error {
 		body, err := typedBody(c)
 		if err != nil {
 			return err
@@ -139,8 +172,7 @@ func (h *handler) evaluation(c *fiber.Ctx) error {
 // answerOne answers a body that is an evaluation request. It is parsed only when the decision is not remembered.
 func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
 	var memory, response [1024]byte
-	question := a.question(memory[:], "evaluation")
-	answer, err := a.evaluate(a.server.base, memo.Part(question, body), func() (request evaluationRequest, err error) {
+	read := func() (request evaluationRequest, err error) {
 		if err := checkObject(body); err != nil {
 			return request, err
 		}
@@ -148,7 +180,18 @@ func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
 			return request, badRequest("the body is not an evaluation request")
 		}
 		return request, nil
-	})
+	}
+	if a.asOf != "" {
+		request, err := read()
+		if err != nil {
+			return err
+		}
+		if a, err = a.past(a.server.base, request); err != nil {
+			return err
+		}
+	}
+	question := a.question(memory[:], "evaluation")
+	answer, err := a.evaluate(a.server.base, memo.Part(question, body), read)
 	if err != nil {
 		return err
 	}
@@ -156,7 +199,7 @@ func (a *asking) answerOne(c *fiber.Ctx, body []byte) error {
 }
 
 func (h *handler) evaluations(c *fiber.Ctx) error {
-	return h.ask(c, refuseQuery, []string{"decide"}, func(a *asking) error {
+	return h.askAsOf(c, refuseQuery, []string{"decide"}, func(a *asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -216,14 +259,32 @@ func (r *evaluationsRequest) plan() ([]jsontext.Value, semantic, error) {
 func (a *asking) evaluateAll(ctx context.Context, defaults evaluationRequest, items []jsontext.Value, how semantic) ([]byte, error) {
 	inTime, cancel := context.WithTimeout(ctx, maxBatchTime)
 	defer cancel()
+	if a.asOf != "" {
+		requests := make([]evaluationRequest, 0, len(items))
+		for _, item := range items {
+			if request, err := defaults.with(item); err == nil { // else it is answered with its error
+				requests = append(requests, request)
+			}
+		}
+		var err error
+		if a, err = a.past(ctx, requests...); err != nil {
+			return nil, err
+		}
+	}
 	question := a.question(nil, "item")
 	for _, part := range []jsontext.Value{defaults.Subject, defaults.Action, defaults.Resource, defaults.Context} {
 		question = memo.Part(question, part)
 	}
 	response := append(make([]byte, 0, 512*len(items)), `{"evaluations":[`...)
 	for i, item := range items {
-		answer, err := a.evaluate(inTime, memo.Part(question, item), func() (evaluationRequest, error) { return defaults.with(item) })
-		if err != nil && inTime.Err() != nil && ctx.Err() == nil {
+		answer, err := engine.Answer{}, inTime.Err()
+		if err == nil {
+			answer, err = a.evaluate(inTime, memo.Part(question, item), func() (evaluationRequest, error) { return defaults.with(item) })
+		}
+		switch late := err != nil && inTime.Err() != nil && ctx.Err() == nil; {
+		case late && answer.Decision != nil:
+			err = nil // it is decided and recorded
+		case late:
 			err = &requestError{http.StatusServiceUnavailable, "batch_timeout", "the batch took too long: split it"}
 		}
 		var wrong *requestError
@@ -271,6 +332,11 @@ func (a *asking) appendDecision(b []byte, d engine.Answer, wrong *requestError) 
 	b = d.AppendMembers(b)
 	b = append(b, `,"data_revision":`...)
 	b = strconv.AppendUint(b, uint64(a.reading.Revision()), 10)
+	if a.then != nil {
+		b = append(b, `,"as_of":"`...)
+		b = a.then.at.UTC().AppendFormat(b, time.RFC3339Nano)
+		b = append(b, '"')
+	}
 	if wrong != nil {
 		// AuthZEN §7.2.1
 		b = append(b, `,"error":{"status":`...)

@@ -65,11 +65,15 @@ func (h *handler) urlOf(c *fiber.Ctx) string {
 // authenticate returns the principal of the one credential presented. One of Mandate's own access tokens is good for what
 // the token policy would let it carry now.
 func (h *handler) authenticate(r *memo.Reading, policies *engine.PolicySet, p authn.Presented) (*authn.Principal, error) {
-	principal, err := h.tenant.Authn.Authenticate(h.server.base, r, p)
+	principal, err := h.prove(r, p)
 	if err != nil {
 		return nil, err
 	}
-	return h.tenant.Tokens.Current(h.server.base, r, policies, principal)
+	current, err := h.tenant.Tokens.Current(h.server.base, r, policies, principal)
+	if err != nil {
+		return nil, refusedAs(err, principal.Credential)
+	}
+	return current, nil
 }
 
 // secretHeader returns a header field, and how many there are.

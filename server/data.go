@@ -43,13 +43,13 @@ func (h *handler) data(c *fiber.Ctx) error {
 		if err := a.permit("data.query", "data", strings.Join(path, "/")); err != nil {
 			return err
 		}
-		result, defined, err := a.tenant.Engine.Query(a.server.base, a.reading, a.policies, path, request.Input)
+		queried, err := a.tenant.Engine.Query(a.server.base, a.reading, a.policies, path, request.Input)
 		if err != nil {
 			return a.policyFailure(err)
 		}
-		response := map[string]any{"decision_id": a.server.decisions.next()}
-		if defined {
-			response["result"] = jsontext.Value(result)
+		response := map[string]any{"decision_id": queried.ID.String()}
+		if queried.Result != nil {
+			response["result"] = jsontext.Value(queried.Result)
 		}
 		return writeJSON(c, response)
 	})

@@ -107,11 +107,16 @@ some_facts := count(data.users)
 			t.Errorf("%s: want %d, got %d %v", rule, row.status, a.status, a)
 		}
 	}
-	for _, path := range []string{"/v1/policies", "/v1/policies/x", "/v1/query", "/v1/compile", "/v1/config", "/v1/status", "/v0/data", "/debug/pprof", "/v1/dataset"} {
+	for _, path := range []string{"/v1/query", "/v1/compile", "/v1/config", "/v1/status", "/v0/data", "/debug/pprof", "/v1/dataset"} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
 			if a := s.send(t, method, path, `{}`, append(h.pair("tenant-admin"), jsonType)...); a.status != http.StatusNotFound {
 				t.Errorf("%s %s: %d %v", method, path, a.status, a)
 			}
+		}
+	}
+	for _, method := range []string{"PUT", "DELETE"} { // OPA's writes of policies
+		if a := s.send(t, method, "/v1/policies/x", `package x`, append(h.pair("tenant-admin"), "Content-Type: text/plain")...); a.status != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d %v", method, a.status, a)
 		}
 	}
 	for _, method := range []string{"PUT", "PATCH", "DELETE"} { // OPA's writes of data

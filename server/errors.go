@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -14,6 +15,7 @@ import (
 	"mandate/decisionlog"
 	"mandate/delivery"
 	"mandate/directory"
+	"mandate/engine"
 	"mandate/manage"
 	"mandate/server/partneriam"
 	"mandate/server/scim"
@@ -57,6 +59,7 @@ type failure struct {
 	scope      string // that is missing (RFC 6750 §3)
 	retryAfter string // seconds
 	problems   directory.Problems
+	groups     []directory.PolicyTurn // that nobody has acknowledged
 }
 
 // authnFailures maps the ways in which authentication fails.
@@ -89,6 +92,8 @@ func failureOf(err error) (f failure, known bool) {
 		conflict *manage.Conflict
 		away     *manage.Unavailable
 		invalid  *manage.Invalid
+		policies *engine.CompileError
+		unagreed *manage.Unacknowledged
 
 		malformed *scim.Error
 	)
@@ -125,6 +130,11 @@ func failureOf(err error) (f failure, known bool) {
 			retryAfter: seconds(away.RetryAfter)}, true
 	case errors.As(err, &invalid):
 		return failure{status: http.StatusUnprocessableEntity, code: "invalid_record", oauth: "invalid_request", detail: invalid.Error(), problems: invalid.Problems}, true
+	case errors.As(err, &policies):
+		return failure{status: http.StatusUnprocessableEntity, code: "policies_refused", oauth: "invalid_request", detail: "the policy set is not admitted",
+			problems: problemsOf(policies)}, true
+	case errors.As(err, &unagreed):
+		return failure{status: http.StatusConflict, code: "not_acknowledged", oauth: "invalid_request", detail: unagreed.Error(), groups: unagreed.Groups}, true
 	case errors.Is(err, manage.ErrNotFound):
 		return failure{status: http.StatusNotFound, code: "not_found", oauth: "invalid_request", detail: manage.ErrNotFound.Error()}, true
 	case errors.Is(err, manage.ErrChanged):
@@ -155,6 +165,22 @@ func failureOf(err error) (f failure, known bool) {
 	}
 	return failure{status: http.StatusInternalServerError, code: "internal", oauth: "server_error", detail: "something went wrong here; it has been logged"}, false
 }
+
+// problemsOf are those of a policy set, each at its place as a compiler says it.
+func problemsOf(refused *engine.CompileError) directory.Problems {
+	var problems directory.Problems
+	for _, p := range refused.Problems[:min(len(refused.Problems), maxPolicyProblems)] {
+		at := p.File
+		if p.Line > 0 {
+			at += ":" + strconv.Itoa(p.Line)
+		}
+		problems = append(problems, directory.Problem{Field: at, Message: strings.Join(strings.Fields(p.Message), " ")})
+	}
+	return problems
+}
+
+// maxPolicyProblems is how many problems of a policy set are told.
+const maxPolicyProblems = 200
 
 // routeFailure turns Fiber's own errors into the request's fault that they are.
 func routeFailure(e *fiber.Error) error {
@@ -255,6 +281,9 @@ func (s *Server) problem(c *fiber.Ctx, f failure) map[string]any {
 			fields[i] = map[string]string{"field": p.Field, "message": p.Message}
 		}
 		body["errors"] = fields
+	}
+	if len(f.groups) > 0 {
+		body["groups"] = f.groups
 	}
 	return body
 }

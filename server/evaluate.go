@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,6 +39,10 @@ type policyInput struct {
 // evaluate makes one decision, or remembers it. The question is what was asked as it was sent, and read makes the request
 // of it. An error is a *requestError for a request that is not one.
 func (a *asking) evaluate(ctx context.Context, question []byte, read func() (evaluationRequest, error)) (engine.Answer, error) {
+	if a.then != nil {
+		return a.evaluateThen(ctx, read)
+	}
+	span := a.spans.begin("decide")
 	answer, err := a.tenant.Engine.Ask(ctx, a.reading, a.policies, engine.Access, question, func(r *memo.Reading) (engine.Input, error) {
 		request, err := read()
 		if err != nil {
@@ -45,6 +50,7 @@ func (a *asking) evaluate(ctx context.Context, question []byte, read func() (eva
 		}
 		return a.input(ctx, r, request)
 	})
+	decided(span, engine.Access, answer, a.reading.Revision())
 	if answer.Decision == nil {
 		return answer, err
 	}
@@ -133,7 +139,10 @@ func entity(name string, value jsontext.Value, into any) error {
 // principal resolves the subject, as it was sent: the caller itself, a credential that the caller was given, or a named party.
 func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject, sent jsontext.Value) (*authn.Principal, error) {
 	if who.Type != subjectCredential {
-		return a.tenant.Authn.Resolve(ctx, r, who.Type, who.ID)
+		return a.resolve(ctx, r, who)
+	}
+	if a.then != nil && who.ID != "caller" {
+		return nil, badRequest("as_of is asked about a named subject, or the caller: a credential that is presented now says nothing of then")
 	}
 	var properties struct {
 		Authorization string `json:"authorization"`
@@ -197,5 +206,9 @@ func (a *asking) principal(ctx context.Context, r *memo.Reading, who subject, se
 // unanswered is the denial of an evaluation that was not one. It is recorded as what it is: a question that reached no policy.
 func (a *asking) unanswered(wrong *requestError) engine.Answer {
 	d := &engine.Decision{Reasons: []engine.Reason{{Code: wrong.Code, Message: wrong.Detail}}, PolicyRevision: a.policies.Revision()}
-	return a.tenant.Engine.Unanswered(d, engine.Access, a.reading.Revision())
+	var then time.Time
+	if a.then != nil {
+		then = a.then.at
+	}
+	return a.tenant.Engine.Unanswered(d, engine.Access, a.reading.Revision(), then)
 }

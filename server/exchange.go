@@ -24,7 +24,7 @@ func (h *handler) exchangeCredential(c *fiber.Ctx) error {
 	defer r.End()
 	credentials := h.presented(c, refuseQuery)
 	credentials.Basic = authn.BasicUser
-	holder, err := h.tenant.Authn.Authenticate(h.server.base, r, credentials)
+	holder, err := h.prove(r, credentials)
 	if err != nil {
 		return err
 	}
@@ -32,11 +32,12 @@ func (h *handler) exchangeCredential(c *fiber.Ctx) error {
 		return err
 	}
 	if holder.Credential.Type != "password" && holder.Credential.Type != "api_key" {
-		return &authn.Error{Kind: authn.Invalid, Detail: "send a user name and password (Basic) or an API key (Bearer)"}
+		return refusedAs(&authn.Error{Kind: authn.Invalid, Detail: "send a user name and password (Basic) or an API key (Bearer)"}, holder.Credential)
 	}
-	response, err := h.tenant.Tokens.Exchange(h.server.base, r, policies, holder, tokens.Request{
-		Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources, Org: cmp.Or(p.get("org"), p.get("organization")),
-	})
+	q := tokens.Request{Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources, Org: cmp.Or(p.get("org"), p.get("organization"))}
+	response, err := h.tenant.Tokens.Exchange(h.server.base, r, policies, holder, q)
+	q.GrantType = holder.Credential.Type // as the policy sees it
+	h.noteToken(c, r, policies, holder, q, response, err)
 	if err != nil {
 		return err
 	}
@@ -54,9 +55,9 @@ func (h *handler) refreshExchanged(c *fiber.Ctx) error {
 	if credentials := h.presented(c, refuseQuery); !credentials.Empty() {
 		return badRequest("the refresh token goes into the body, without another credential")
 	}
-	response, err := h.tenant.Tokens.Issue(h.server.base, r, policies, nil, tokens.Request{
-		GrantType: "refresh_token", RefreshToken: p.secret("refresh_token"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources,
-	})
+	q := tokens.Request{GrantType: "refresh_token", RefreshToken: p.secret("refresh_token"), Scope: p.get("scope"), Audience: p.get("audience"), Resources: p.resources}
+	response, err := h.tenant.Tokens.Issue(h.server.base, r, policies, nil, q)
+	h.noteToken(c, r, policies, nil, q, response, err)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 	"mandate/engine"
 )
 
-// Explained is an evaluation response with the rules and facts that the decision rests on.
+// Explained is an evaluation response with why the decision is so.
 type Explained struct {
 	Decision bool `json:"decision"`
 	Context  struct {
@@ -24,19 +24,33 @@ type Explained struct {
 		Obligations    []any              `json:"obligations"`
 		PolicyRevision string             `json:"policy_revision,omitempty"`
 		DataRevision   datastore.Revision `json:"data_revision"`
+		AsOf           string             `json:"as_of,omitempty"`
 	} `json:"context"`
 	Explanation *explanation `json:"explanation,omitempty"`
 }
 
 type explanation struct {
+	// Grounds are the rules that an allow rests on, or for each rule that could have allowed what it failed by, the closest first.
+	Grounds []engine.Ground `json:"grounds"`
+	// Denies is the rule that denies in so many words.
+	Denies    *engine.Ground   `json:"denies,omitempty"`
+	Otherwise engine.Otherwise `json:"otherwise"`
+	Repeated  *repetition      `json:"repeated,omitempty"`
+
 	Rules []engine.RuleTrace `json:"rules"`
 	Facts []engine.FactRead  `json:"facts"`
+	// Withheld says that only what rests on the facts of the caller's organization is shown.
+	Withheld bool `json:"withheld,omitzero"`
+}
+
+func explanationOf(x engine.Explanation) *explanation {
+	return &explanation{Grounds: x.Grounds, Denies: x.Denies, Otherwise: x.Otherwise, Rules: x.Rules, Facts: x.Facts}
 }
 
 // explain answers an evaluation request with its explanation. The policy mandate.manage decides who may see the
 // facts, as the action decisions.explain.
 func (h *handler) explain(c *fiber.Ctx) error {
-	return h.ask(c, acceptQuery, []string{"manage"}, func(a *asking) error {
+	return h.askAsOf(c, acceptQuery, []string{"manage"}, func(a *asking) error {
 		body, err := jsonBody(c)
 		if err != nil {
 			return err
@@ -44,6 +58,11 @@ func (h *handler) explain(c *fiber.Ctx) error {
 		if err := a.permit("decisions.explain", "decision", "new"); err != nil {
 			return err
 		}
+		release, err := a.slot()
+		if err != nil {
+			return err
+		}
+		defer release()
 		explained, err := a.explain(a.server.base, body)
 		if err != nil {
 			return err
@@ -52,9 +71,9 @@ func (h *handler) explain(c *fiber.Ctx) error {
 	})
 }
 
-// Explain decides an evaluation request as the caller, without HTTP: for the operator who holds the data folder.
-// The error says what is wrong with the request.
-func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *authn.Principal, body []byte) (Explained, error) {
+// Explain decides an evaluation request as the caller, without HTTP: for the operator who holds the data folder. It is decided as of a
+// revision or a time when one is given. The error says what is wrong with the request.
+func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *authn.Principal, body []byte, asOf string) (Explained, error) {
 	h, ok := s.tenants[tenant]
 	if !ok {
 		return Explained{}, fmt.Errorf("there is no tenant %q", tenant)
@@ -67,7 +86,9 @@ func (s *Server) Explain(ctx context.Context, tenant directory.Tenant, caller *a
 		return Explained{}, fmt.Errorf("open a view: %w", err)
 	}
 	defer view.Close()
-	return (&asking{handler: h, reading: memo.Over(view), policies: h.tenant.Engine.Policies(), caller: caller}).explain(ctx, body)
+	a := &asking{handler: h, reading: memo.Over(view), policies: h.tenant.Engine.Policies(), caller: caller, asOf: asOf, local: true}
+	defer a.end()
+	return a.explain(ctx, body)
 }
 
 func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
@@ -76,19 +97,42 @@ func (a *asking) explain(ctx context.Context, body []byte) (Explained, error) {
 	if err := json.Unmarshal(body, &request); err != nil {
 		return explained, badRequest("the body is not an evaluation request")
 	}
-	in, err := a.input(ctx, a.reading, request)
+	a, err := a.past(ctx, request)
 	if err != nil {
 		return explained, err
 	}
-	why, err := a.tenant.Engine.Explain(ctx, a.reading, a.policies, engine.Access, in)
+	q := engine.Question{Point: engine.Access, Input: a.supposing(ctx, request), Asked: a.tenant.Now()}
+	if a.then != nil {
+		q.Asked, q.AsOf = a.then.at, true
+	}
+	why, err := a.tenant.Engine.Explain(ctx, a.reading, a.policies, q)
+	if why.Decision == nil {
+		return explained, err
+	}
 	if err := a.reportPolicy(ctx, why.Decision, err); err != nil {
 		return explained, err
 	}
 	if err := json.Unmarshal(a.appendDecision(nil, why.Answer, nil), &explained); err != nil {
 		return explained, fmt.Errorf("explain a decision: %w", err)
 	}
-	explained.Explanation = &explanation{Rules: why.Rules, Facts: why.Facts}
+	explained.Explanation = explanationOf(why)
 	return explained, nil
+}
+
+// supposing makes the input of a request again and again, from the facts as they are and as they are not. A credential is authenticated
+// once: with other facts it is the same party still.
+func (a *asking) supposing(ctx context.Context, request evaluationRequest) func(*memo.Reading) (engine.Input, error) {
+	var first *engine.Input
+	return func(r *memo.Reading) (engine.Input, error) {
+		if first != nil && isCredentialSubject(first.Text) {
+			return a.withStanding(ctx, r, *first)
+		}
+		in, err := a.input(ctx, r, request)
+		if first == nil && err == nil {
+			first = &in
+		}
+		return in, err
+	}
 }
 
 // reportPolicy tells the operator of a policy that could not decide. The decision stands as a denial; the error

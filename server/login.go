@@ -73,6 +73,7 @@ func (p *pages) signIn(v *visitor) error {
 	}
 	user, err := p.tenant.Authn.SignIn(v.ctx, v.reading, content.Username, fields.secret("password"), p.server.address(v.c))
 	if failed := (*authn.Error)(nil); errors.As(err, &failed) {
+		p.noteRefused(v.c, refusedAs(err, p.passwordOf(v.reading, content.Username)))
 		return p.showRefused(v, state, content, failed)
 	}
 	if err != nil {
@@ -185,7 +186,7 @@ func (p *pages) fromProvider(v *visitor) error {
 	}
 	user, err := p.tenant.Authn.FinishSignIn(v.ctx, v.reading, begun.State, query, p.tenant.Issuer+callbackPath)
 	if err != nil {
-		return err
+		return refusedAs(err, authn.CredentialRef{Type: "external_token", ID: begun.State.Connection})
 	}
 	return p.signedIn(v, begun.Visit, user)
 }

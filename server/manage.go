@@ -32,6 +32,8 @@ func (h *handler) manageRoutes(base string) {
 	h.oemRoutes(base)
 	h.scimRoutes(base)
 	h.partnerIAMRoutes(base)
+	h.replayRoutes(base) // before those of all sets
+	h.policyRoutes(base)
 	for _, k := range manage.Kinds() {
 		if k.Name() == manage.Integrations().Name() {
 			continue

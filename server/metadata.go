@@ -23,6 +23,9 @@ func (h *handler) authzenMetadata(c *fiber.Ctx) error {
 		"policy_decision_point":       h.tenant.Issuer,
 		"access_evaluation_endpoint":  h.tenant.Issuer + "/access/v1/evaluation",
 		"access_evaluations_endpoint": h.tenant.Issuer + "/access/v1/evaluations",
+		"search_subject_endpoint":     h.tenant.Issuer + "/access/v1/search/subject",
+		"search_resource_endpoint":    h.tenant.Issuer + "/access/v1/search/resource",
+		"search_action_endpoint":      h.tenant.Issuer + "/access/v1/search/action",
 	}
 	claims := jwt.MapClaims{"iss": h.tenant.Issuer}
 	maps.Copy(claims, metadata)

@@ -39,7 +39,7 @@ func (s *Server) metrics() error {
 // scraper gathers what the parts of the service count themselves.
 func (s *Server) scraper() (fiber.Handler, error) {
 	registry := prometheus.NewRegistry()
-	for _, c := range append(s.memoMetrics(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) {
+	for _, c := range append(append(s.memoMetrics(), s.storeMetrics()...), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})) {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register a metric: %w", err)
 		}
@@ -47,7 +47,8 @@ func (s *Server) scraper() (fiber.Handler, error) {
 	for id, h := range s.tenants {
 		labels := prometheus.Labels{"tenant": string(id)}
 		engine := h.tenant.Engine
-		for _, c := range append(slices.Clone(h.tenant.Metrics), h.refused, h.inQuery,
+		for _, c := range append(slices.Clone(h.tenant.Metrics), h.refused, h.inQuery, h.unauthenticated, h.issuing,
+			newTenantMetrics(s, h.tenant),
 			counter("mandate_decisions_checked_total", "Decisions repeated by OPA's evaluator to check them.", labels,
 				func() float64 { return float64(engine.Checks().Checked) }),
 			counter("mandate_decisions_differing_total", "Checked decisions that OPA's evaluator made differently: must be 0.", labels,

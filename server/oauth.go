@@ -146,7 +146,7 @@ func (h *handler) oauth(c *fiber.Ctx, p parameters, registered bool, without cli
 	default:
 		credentials.ClientID = p.get("client_id")
 	}
-	client, err := h.tenant.Authn.Authenticate(h.server.base, r, credentials)
+	client, err := h.prove(r, credentials)
 	if missing := (*authn.Error)(nil); bool(without) && errors.As(err, &missing) && missing.Kind == authn.Missing {
 		return do(call)
 	}
@@ -157,7 +157,7 @@ func (h *handler) oauth(c *fiber.Ctx, p parameters, registered bool, without cli
 		return err
 	}
 	if client.Type != authn.Client || client.ClientID != "" {
-		return &authn.Error{Kind: authn.Invalid, Detail: "authenticate as a client, by the method that it is registered for"}
+		return refusedAs(&authn.Error{Kind: authn.Invalid, Detail: "authenticate as a client, by the method that it is registered for"}, client.Credential)
 	}
 	if c.Get(fiber.HeaderOrigin) != "" && client.Methods[0] != "none" {
 		return badRequest("the request comes from a page, where nothing stays secret: register an app that runs in a browser without a secret")

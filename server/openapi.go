@@ -98,7 +98,7 @@ func (h *handler) openAPI() (*openapi31.Spec, error) {
 
 // operations are the entries of all routes.
 func (h *handler) operations() []operation {
-	all := slices.Concat(decisionOperations(), oauthOperations(), exchangeOperations(), collectionOperations(), recordOperations(), keyOperations(), partnerOperations(), scimOperations(),
+	all := slices.Concat(decisionOperations(), searchOperations(), drillOperations(), oauthOperations(), exchangeOperations(), collectionOperations(), recordOperations(), keyOperations(), policyOperations(), replayOperations(), partnerOperations(), scimOperations(),
 		h.documentOperations(), h.pageOperations())
 	if h.tenant.ID == DefaultTenant {
 		all = append(all, serviceOperations()...)

@@ -96,8 +96,9 @@ func browsing() wire {
 
 // problemOf is the body of an error (RFC 9457).
 func problemOf() named {
-	made := members("type!", "title!", "status!:integer", "code!", "detail!", "request_id!", "errors")
+	made := members("type!", "title!", "status!:integer", "code!", "detail!", "request_id!", "errors", "groups")
 	made["properties"].(schema)["errors"] = listOf(members("field!", "message!"))
+	made["properties"].(schema)["groups"] = listOf(turnMembers())
 	return named{"Problem", made}
 }
 

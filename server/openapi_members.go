@@ -1,5 +1,7 @@
 package server
 
+import "cmp"
+
 // memberValues are those that a member of a record can have, where they are few.
 func memberValues(record, name string) []any {
 	switch record + "." + name {
@@ -64,6 +66,8 @@ func memberWords(name string) string {
 		return "A topic of this documentation."
 	case "revision":
 		return "The revision that set this."
+	case "policies":
+		return "`stale` when the source of a tenant's policies gives nothing good, so that the last good set decides; else `current`."
 	case "last_used_at":
 		return "When it was used last, to the minute."
 	case "items":
@@ -218,6 +222,34 @@ func memberWords(name string) string {
 		return "The record before; none for a new one."
 	case "after":
 		return "The record after; none for one that was deleted."
+	case "took_ns":
+		return "From when it was asked until it was recorded, in nanoseconds."
+	case "time":
+		return "When it was recorded."
+	case "tenant":
+		return "The tenant."
+	case "point":
+		return "The package that decided."
+	case "remembered":
+		return "Whether it had been made before, and nothing that it rests on had changed."
+	case "uncommitted":
+		return "Whether it was made within a change of the directory that had begun to write."
+	case "allow":
+		return "Whether it was allowed."
+	case "footprint":
+		return "The facts that it rests on: those with ! were absent, those with / at the end were read with all below."
+	case "answer":
+		return "What was answered to a data query."
+	case "erased":
+		return "What a mask has removed."
+	case "masked":
+		return "What a mask has replaced."
+	case "mask_failed":
+		return "Whether a mask could not be applied, so that what it was for was removed."
+	case "details":
+		return "More about an authentication or a token."
+	case "as_of":
+		return "The instant that was asked about, where that is not the present."
 	case "data_revision":
 		return "The revision of the facts."
 	case "decision":
@@ -367,5 +399,5 @@ func memberWords(name string) string {
 	case "given_at":
 		return "When it was given."
 	}
-	return ""
+	return cmp.Or(explanationWords(name), policyWords(name))
 }

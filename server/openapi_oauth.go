@@ -120,7 +120,8 @@ func (h *handler) documentOperations() []operation {
 		{path: "/.well-known/oauth-protected-resource", id: "protectedResourceMetadata", tag: "Documents", summary: "Metadata of Mandate as a protected resource", about: "RFC 9728.",
 			rooted: true, gives: map[int]content{http.StatusOK: jsonOf(members("resource!", "authorization_servers!*", "jwks_uri!", "scopes_supported!*", "bearer_methods_supported!*", "dpop_signing_alg_values_supported!*"))}},
 		{path: "/.well-known/authzen-configuration", id: "authzenConfiguration", tag: "Documents", summary: "Metadata of the policy decision point", about: "AuthZEN §9.",
-			rooted: true, gives: map[int]content{http.StatusOK: jsonOf(members("policy_decision_point!", "access_evaluation_endpoint!", "access_evaluations_endpoint!", "signed_metadata!"))}},
+			rooted: true, gives: map[int]content{http.StatusOK: jsonOf(members("policy_decision_point!", "access_evaluation_endpoint!", "access_evaluations_endpoint!", "search_subject_endpoint!", "search_resource_endpoint!",
+				"search_action_endpoint!", "signed_metadata!"))}},
 	}
 	for i := range all {
 		o := &all[i]

@@ -377,9 +377,12 @@ func (d *documented) bodyProblems(here string, request *http.Request, operation 
 	}
 	var value any
 	var err error
-	if strings.HasSuffix(media, "json") {
+	switch {
+	case strings.HasSuffix(media, "json"):
 		value, err = jsonschema.UnmarshalJSON(bytes.NewReader(sent))
-	} else {
+	case media == "application/gzip", media == "application/vnd.openpolicyagent.bundles":
+		value = string(sent)
+	default:
 		value, err = formValue(sent)
 	}
 	if err == nil {

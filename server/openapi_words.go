@@ -37,6 +37,7 @@ func tagWords() []openapi31.Tag {
 		{"Partner IAM", "The administrative API that partners know, over the same operations."},
 		{"SCIM", "SCIM 2.0, by which an organization's own directory keeps its people here."},
 		{"Audit", "Who changed what, from what to what."},
+		{"Policies", "The policy sets that decide, did and could."},
 		{"Signing keys", "The keys that sign the tenant's tokens."},
 		{"Documents", "What anybody may read: metadata, keys, and this document."},
 		{"Pages", "What a person's browser is shown. Programs have no business with them."},
@@ -129,7 +130,7 @@ func failureWords() map[int]string {
 		http.StatusTooManyRequests:       "Too many requests, or sign-ins: `rate_limited`, `too_many_sign_ins`.",
 		http.StatusInternalServerError:   "Something went wrong here: `internal`. The operator finds it in the log, by the request id.",
 		http.StatusNotImplemented:        "The server sends no mail: `mail_not_configured`.",
-		http.StatusServiceUnavailable:    "Not now: `busy`, `revision_not_reached`, `stopping`, `dns_unavailable`.",
+		http.StatusServiceUnavailable:    "Not now: `busy`, `too_many_heavy_requests`, `too_many_waiting`, `revision_not_reached`, `stopping`, `dns_unavailable`.",
 	}
 }
 
@@ -155,8 +156,15 @@ func parameterWords() map[string]string {
 		"attributes": "The attributes to show, with commas between them.", "excludedAttributes": "The attributes to leave out, with commas between them."} {
 		words[name] = about
 	}
+	words["as_of"] = "Decide as of a revision, or a time (RFC 3339): with the facts and the policies of then. Who asks is authenticated now, and needs the action `decisions.as_of`."
+	for name, about := range map[string]string{"after": "What came after the record with this id, the oldest first; `now` for what comes next.",
+		"wait": "With `after`: wait for so many seconds when there is nothing yet.", "since": "Not before this time (RFC 3339), or not longer ago than this, such as `24h`.",
+		"until": "Before this time, or longer ago than this.", "kind": "`decision`, `authentication`, `token` or `as_of`.", "point": "The package that decided, such as `mandate/access`.",
+		"outcome": "`allow` or `deny`.", "subject": "Who it was about, as type:id.", "action": "What, by its name.", "caller": "Who asked, as type:id.", "reason": "The code of a reason.", "policy_revision": "The policy set that decided."} {
+		words[name] = about
+	}
 	for _, name := range []string{"response_type", "client_id", "redirect_uri", "request_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method", "resource", "audience",
-		"org", "organization", "prompt", "login_hint", "max_age", "code", "iss", "error", "error_description", "user_code", "continue", "orgid", "invitation_url"} {
+		"org", "organization", "prompt", "login_hint", "max_age", "code", "iss", "error", "error_description", "user_code", "continue", "orgid", "invitation_url", "note"} {
 		words[name] = memberWords(name)
 	}
 	return words

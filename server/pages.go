@@ -92,20 +92,20 @@ func (p *pages) serve(handle func(*visitor) error) fiber.Handler {
 	gate := p.gates[tokenRoutes]
 	return func(c *fiber.Ctx) error {
 		v := &visitor{c: c, ctx: p.server.base}
-		if err := gate.enter(c); err != nil {
-			return p.fail(v, err)
-		}
-		r, policies := p.tenant.Engine.Begin(p.server.memo)
-		defer r.End()
-		v.reading, v.policies = r, policies
-		err := p.recogniseBrowser(v)
-		if err == nil {
-			err = handle(v)
-		}
-		if err != nil {
-			return p.fail(v, err)
-		}
-		return nil
+		var failed error
+		p.recorded(c, func() error {
+			if err := gate.enter(c); err != nil {
+				return err
+			}
+			r, policies := p.tenant.Engine.Begin(p.server.memo)
+			defer r.End()
+			v.reading, v.policies = r, policies
+			if err := p.recogniseBrowser(v); err != nil {
+				return err
+			}
+			return handle(v)
+		}, func(err error) { failed = p.fail(v, err) })
+		return failed
 	}
 }
 

@@ -80,7 +80,7 @@ func (h *handler) partnerIAMToken(c *fiber.Ctx) error {
 		return &tokens.Error{Code: "unsupported_grant_type", Description: "grant_type must be client_credentials here"}
 	}
 	return h.oauth(c, p, !isJSON, false, func(call *oauthCall) error {
-		response, err := call.issue()
+		response, err := call.issue(c)
 		if err != nil {
 			return err
 		}

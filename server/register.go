@@ -30,7 +30,7 @@ func (h *handler) register(c *fiber.Ctx) error {
 			return err
 		}
 		if err := h.tenant.Authn.ForMandate(a.caller, "register", "manage"); err != nil {
-			return err
+			return refusedAs(err, a.caller.Credential)
 		}
 	}
 	decision, err := a.manage("clients.register", map[string]any{"type": "client"})

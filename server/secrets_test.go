@@ -11,10 +11,10 @@ import (
 	"mandate/server"
 )
 
-// broken adds a tenant without an engine and an issuer of tokens, so that its handlers panic.
+// broken adds a tenant that has nobody to authenticate callers, so that its handlers panic.
 func broken(o *server.Options) {
 	at := slices.IndexFunc(o.Tenants, func(t server.Tenant) bool { return t.ID == server.DefaultTenant })
-	o.Tenants = append(o.Tenants, server.Tenant{ID: "broken", Issuer: publicURL + "/t/broken", Authn: o.Tenants[at].Authn})
+	o.Tenants = append(o.Tenants, server.Tenant{ID: "broken", Issuer: publicURL + "/t/broken", Engine: o.Tenants[at].Engine, Policies: o.Tenants[at].Policies})
 }
 
 // No answer and no line of the log, at the most talkative level, has a secret of the directory or a token that was

@@ -23,6 +23,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 	"github.com/gofiber/fiber/v2/middleware/recover"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"mandate/authn"
 	"mandate/datastore"
@@ -31,6 +32,7 @@ import (
 	"mandate/engine"
 	"mandate/manage"
 	"mandate/policyset"
+	"mandate/replay"
 	"mandate/tokens"
 )
 
@@ -61,6 +63,7 @@ type Tenant struct {
 	// ClientCertificates says that the listener asks clients for certificates (RFC 8705).
 	ClientCertificates bool
 	Metrics            []prometheus.Collector // figures of the tenant beside those of the engine
+	Shadow             *replay.Shadow
 }
 
 // Issuer is the public URL of a tenant, given that of the server.
@@ -85,6 +88,7 @@ type Options struct {
 	Proxied        bool
 	TrustedProxies []netip.Prefix
 	RateLimits     RateLimits
+	Tracer         trace.Tracer // no traces when nil
 	Log            *slog.Logger
 }
 
@@ -94,6 +98,7 @@ type Server struct {
 	store     datastore.Store
 	memo      *memo.Memo
 	log       *slog.Logger
+	tracer    trace.Tracer
 	proxied   bool
 	trusted   []netip.Prefix
 	limits    map[routes]limiters
@@ -101,8 +106,11 @@ type Server struct {
 	tenants   map[directory.Tenant]*handler
 	stopping  atomic.Bool
 	waiting   atomic.Int32 // requests that wait for a revision
+	heavy     *slots
+	tails     *slots
 	serving   sync.Mutex
-	listener  net.Listener // once it is served
+	jobs      sync.WaitGroup // what runs beside requests
+	listener  net.Listener   // once it is served
 	// base ends when a shutdown gives up waiting: then whatever still runs is cancelled.
 	base   context.Context
 	cancel context.CancelFunc
@@ -114,8 +122,9 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, proxied: o.Proxied, trusted: o.TrustedProxies,
-		limits: newLimiters(o.RateLimits), decisions: ids, tenants: map[directory.Tenant]*handler{}}
+	s := &Server{store: o.Store, memo: o.Memo, log: o.Log, tracer: o.Tracer, proxied: o.Proxied, trusted: o.TrustedProxies,
+		limits: newLimiters(o.RateLimits), decisions: ids,
+		heavy: heavySlots(), tails: tailSlots(), tenants: map[directory.Tenant]*handler{}}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.app = fiber.New(fiber.Config{
 		AppName: "mandate", DisableStartupMessage: true,
@@ -124,6 +133,9 @@ func New(o Options) (*Server, error) {
 		StrictRouting: true, CaseSensitive: true,
 		ErrorHandler: s.routeError,
 	})
+	if s.tracer != nil {
+		s.app.Use(s.trace)
+	}
 	s.app.Use(s.receive, recover.New(recover.Config{EnableStackTrace: true, StackTraceHandler: s.logPanic}))
 	s.app.Get("/healthz", s.healthz)
 	s.app.Get("/readyz", s.readyz)
@@ -147,6 +159,7 @@ func (s *Server) routes(t Tenant) error {
 	}
 	h := &handler{server: s, tenant: t, origin: issuer.Scheme + "://" + issuer.Host, refused: refusedRequests(t.ID), inQuery: queryCredentials(t.ID)}
 	h.gates = s.newGates(t, h.refused)
+	h.unauthenticated, h.issuing = failedAuthentications(t.ID), tokensIssued(t.ID)
 	s.tenants[t.ID] = h
 	for _, path := range []string{"/.well-known/oauth-authorization-server" + base, "/.well-known/oauth-protected-resource" + base,
 		base + "/.well-known/openid-configuration", base + "/.well-known/jwks.json"} {
@@ -179,6 +192,11 @@ func (s *Server) routes(t Tenant) error {
 	h.pageRoutes(base)
 	h.keyRoutes(base)
 	h.manageRoutes(base)
+	h.recordRoutes(base)
+	h.explanationRoutes(base)
+	h.searchRoutes(base)
+	h.drillRoutes(base)
+	h.unusedRoutes(base)
 	s.app.Get(base+"/.well-known/jwks.json", h.limited(unlimited, surfaceProblem, h.jwks))
 	s.app.Get("/.well-known/oauth-protected-resource"+base, h.limited(unlimited, surfaceProblem, h.resourceMetadata))
 	s.app.Get(base+"/.well-known/openid-configuration", h.limited(unlimited, surfaceProblem, h.openIDMetadata))
@@ -216,6 +234,7 @@ func (s *Server) take(l net.Listener) bool {
 // Shutdown stops accepting, finishes what is in flight, and cancels what is left when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	defer s.jobs.Wait()
 	defer s.cancel()
 	s.serving.Lock()
 	l := s.listener
@@ -249,6 +268,12 @@ type handler struct {
 	gates   map[routes]*gate
 	refused *prometheus.CounterVec // by a rate limit
 	inQuery prometheus.Counter     // credentials
+	replays replays
+
+	unusedReports reports
+
+	unauthenticated *prometheus.CounterVec // failed authentications
+	issuing         *prometheus.CounterVec // tokens
 }
 
 // on runs a handler under the rate limits of the surface, and answers its error in the surface's shape. Nothing leaves before
@@ -261,20 +286,12 @@ func (h *handler) on(s surface, handle fiber.Handler) fiber.Handler {
 func (h *handler) limited(of routes, s surface, handle fiber.Handler) fiber.Handler {
 	gate := h.gates[of]
 	return func(c *fiber.Ctx) error {
-		log := h.tenant.Engine.Log()
-		mark := log.Mark()
-		err := gate.enter(c)
-		if err == nil {
-			err = handle(c)
-		}
-		if err != nil {
-			h.server.fail(c, s, err)
-		}
-		if err := log.Commit(mark); err != nil {
-			c.Response().Reset() // whatever was decided is not answered
-			copyRequestID(c)
-			h.server.fail(c, s, err)
-		}
+		h.recorded(c, func() error {
+			if err := gate.enter(c); err != nil {
+				return err
+			}
+			return handle(c)
+		}, func(err error) { h.server.fail(c, s, err) })
 		if len(c.Request().Header.Peek("DPoP")) > 0 {
 			c.Set("DPoP-Nonce", h.tenant.Authn.Nonce()) // for the next proof (RFC 9449 §8.2)
 		}
@@ -313,7 +330,8 @@ func (s *Server) healthz(c *fiber.Ctx) error {
 	return c.JSON(fiber.Map{"status": "ok"})
 }
 
-// readyz says whether requests can be answered: the store can be read and the server is not shutting down.
+// readyz says whether requests can be answered: the store can be read, the decision logs can be written, and the server is not
+// shutting down.
 func (s *Server) readyz(c *fiber.Ctx) error {
 	if s.stopping.Load() {
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "stopping"})
@@ -324,7 +342,21 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "store unavailable"})
 	}
 	defer view.Close()
-	return c.JSON(fiber.Map{"status": "ready", "revision": view.Revision()})
+	if s.cannotLog() {
+		return c.Status(fiber.StatusServiceUnavailable).JSON(fiber.Map{"status": "decision log unavailable"})
+	}
+	return c.JSON(fiber.Map{"status": "ready", "revision": view.Revision(), "policies": s.policyState()})
+}
+
+// policyState says whether the source of some tenant's policies gives nothing good. The server is ready then, for it decides by what the
+// source gave before; which tenant it is, and why, is not for everybody: it is in the metrics and the log.
+func (s *Server) policyState() string {
+	for _, h := range s.tenants {
+		if h.tenant.Policies.Stale() {
+			return "stale"
+		}
+	}
+	return "current"
 }
 
 // routeError answers what never reached a handler: unknown routes, bodies over the limit, broken requests.

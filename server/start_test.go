@@ -110,6 +110,7 @@ func start(t testing.TB, alter ...func(*server.Options)) *running {
 type fixture struct {
 	clock func(datastore.Store) memo.Clock      // for what is remembered
 	wrap  func(datastore.Store) datastore.Store // around the store that requests read
+	rule  policyRule                            // who may activate a policy set
 }
 
 func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running {
@@ -166,7 +167,7 @@ func startWith(t testing.TB, f fixture, alter ...func(*server.Options)) *running
 		s.deliver(t, queue)
 		tenants = append(tenants, server.Tenant{ID: id, Issuer: issuer, Engine: s.engines[id], Policies: library, Tokens: s.issuers[id], Authn: authenticator,
 			Manage: manage.New(manage.Options{Tenant: id, Issuer: issuer, Store: store, Master: master, Policy: s.engines[id], Authn: authenticator,
-				Tokens: s.issuers[id], Deliveries: queue, Now: s.clock.now, AllowHTTP: true}),
+				Tokens: s.issuers[id], Deliveries: queue, Policies: library, PolicyRule: f.rule.reading(folder), Now: s.clock.now, AllowHTTP: true}),
 			Master: master, Now: s.clock.now})
 		if id == server.DefaultTenant {
 			tenants[len(tenants)-1].Deliveries = queue

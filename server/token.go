@@ -37,7 +37,7 @@ func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 	// An assertion says itself which client it stands for (RFC 7523 §3.1).
 	without := clientless(p.get("grant_type") == directory.JWTBearerGrant)
 	return h.oauth(c, p, registered, without, func(call *oauthCall) error {
-		response, err := call.issue()
+		response, err := call.issue(c)
 		if err != nil {
 			return err
 		}
@@ -46,12 +46,12 @@ func (h *handler) token(c *fiber.Ctx, p parameters, registered bool) error {
 }
 
 // issue issues what the request asks for.
-func (call *oauthCall) issue() (*tokens.Response, error) {
+func (call *oauthCall) issue(c *fiber.Ctx) (*tokens.Response, error) {
 	confirms, err := call.confirms()
 	if err != nil {
 		return nil, err
 	}
-	return call.tenant.Tokens.Issue(call.server.base, call.reading, call.policies, call.client, tokens.Request{
+	q := tokens.Request{
 		GrantType: call.get("grant_type"), Scope: call.get("scope"), Audience: call.get("audience"), Resources: call.resources,
 		Org:  cmp.Or(call.get("org"), call.get("organization")),
 		Code: call.get("code"), RedirectURI: call.get("redirect_uri"), CodeVerifier: call.get("code_verifier"),
@@ -59,7 +59,10 @@ func (call *oauthCall) issue() (*tokens.Response, error) {
 		SubjectToken: call.secret("subject_token"), SubjectTokenType: call.get("subject_token_type"),
 		ActorToken: call.secret("actor_token"), ActorTokenType: call.get("actor_token_type"), RequestedTokenType: call.get("requested_token_type"),
 		Presented: call.presented, Confirms: confirms,
-	})
+	}
+	response, err := call.tenant.Tokens.Issue(call.server.base, call.reading, call.policies, call.client, q)
+	call.noteToken(c, call.reading, call.policies, call.client, q, response, err)
+	return response, err
 }
 
 // push is the pushed authorization request endpoint (RFC 9126 §2).
@@ -114,6 +117,7 @@ func (h *handler) introspectToken(c *fiber.Ctx, p parameters, registered bool) e
 	if p.get("client_secret") == "" && p.get("client_assertion") == "" && p.get("client_id") == "" {
 		if scheme, _, _ := strings.Cut(c.Get(fiber.HeaderAuthorization), " "); scheme != "" && !strings.EqualFold(scheme, "Basic") {
 			if err := h.ask(c, refuseQuery, []string{"decide", "manage"}, func(a *asking) error { return a.introspect(c, p) }); err != nil {
+				h.noteRefused(c, err)
 				h.server.fail(c, surfaceBearer, err) // RFC 7662 §2.3
 			}
 			return nil

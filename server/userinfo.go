@@ -21,7 +21,7 @@ func (h *handler) userinfo(c *fiber.Ctx) error {
 	}
 	// Whatever API the token is for: openid is a scope of the issuer itself, which no API can offer.
 	if p.ClientID == "" || p.Type != authn.User || !slices.Contains(p.Scopes, "openid") {
-		return &authn.Error{Kind: authn.InsufficientScope, Scope: "openid", Detail: "send an access token of a user with the scope openid"}
+		return refusedAs(&authn.Error{Kind: authn.InsufficientScope, Scope: "openid", Detail: "send an access token of a user with the scope openid"}, p.Credential)
 	}
 	claims := map[string]any{"sub": p.Subject}
 	if p.Org != "" {

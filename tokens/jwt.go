@@ -111,6 +111,9 @@ func (i *Issuer) sign(ctx context.Context, a *asked, b *basis, t *token, respons
 		return err
 	}
 	response.AccessToken, response.TokenType = signed, "Bearer"
+	c := t.claims
+	response.Issued = Issued{ID: c.ID, Subject: c.Subject, Client: c.ClientID, Org: c.Org, Audience: c.Audience, Grant: c.Grant, Type: c.Kind,
+		ExpiresAt: time.Unix(c.Expires, 0)}
 	if a.Confirms.Thumbprint != "" {
 		response.TokenType = "DPoP" // RFC 9449 §5
 	}

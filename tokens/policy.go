@@ -84,9 +84,20 @@ func (i *Issuer) ask(ctx context.Context, r *memo.Reading, policies *engine.Poli
 	return decision, refusal
 }
 
-// evaluate asks by the client's digest where a client asks for itself, which is the most frequent by far, and by the whole input
-// else: then the parties need not be as Authenticate has returned them.
+// evaluate asks the policy. What it decides is in the decision log before anything is done by it.
 func (i *Issuer) evaluate(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, input policyInput) (*engine.Decision, error) {
+	log := i.o.Policy.Log()
+	mark := log.Mark()
+	decision, err := i.consult(ctx, r, policies, input)
+	if err != nil {
+		return decision, err
+	}
+	return decision, log.Commit(mark)
+}
+
+// consult asks by the client's digest where a client asks for itself, which is the most frequent by far, and by the whole input
+// else: then the parties need not be as Authenticate has returned them.
+func (i *Issuer) consult(ctx context.Context, r *memo.Reading, policies *engine.PolicySet, input policyInput) (*engine.Decision, error) {
 	document := func(*memo.Reading) (engine.Input, error) {
 		text, err := json.Marshal(input, json.Deterministic(true))
 		if err != nil {

@@ -63,6 +63,16 @@ type Response struct {
 	IDToken          string             `json:"id_token,omitempty"`
 	PolicyRevision   string             `json:"policy_revision"`
 	DataRevision     datastore.Revision `json:"data_revision"`
+
+	Issued Issued `json:"-"`
+}
+
+// Issued says what an access token is, for those who must not see the token.
+type Issued struct {
+	ID, Subject, Client, Org, Audience, Grant string
+
+	Type      authn.PrincipalType
+	ExpiresAt time.Time
 }
 
 // Error is a refusal with the code that RFC 6749 §5.2 or RFC 8707 §2 registers. Cause is for the operator only.

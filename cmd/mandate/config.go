@@ -42,6 +42,8 @@ type config struct {
 	CheckOneIn     uint64                  `yaml:"check_one_in"`
 	Mail           mailConfig              `yaml:"mail"`
 	Log            logConfig               `yaml:"log"`
+	DecisionLog    decisionLogConfig       `yaml:"decision_log"`
+	Tracing        tracingConfig           `yaml:"tracing"`
 
 	dev bool // identity providers on this machine need no TLS
 }
@@ -65,8 +67,9 @@ type dnsConfig struct {
 }
 
 type tenantConfig struct {
-	Policies  string `yaml:"policies,omitempty"`  // a folder; the embedded defaults when left out
-	Directory string `yaml:"directory,omitempty"` // imported at start when the tenant is empty
+	Policies     policiesConfig     `yaml:"policies,omitempty"`
+	PoliciesRule policiesRuleConfig `yaml:"policies_rule,omitempty"`
+	Directory    string             `yaml:"directory,omitempty"` // imported at start when the tenant is empty
 	// RefuseQueryCredentials ends what is deprecated: credentials in the query of the administrative API.
 	RefuseQueryCredentials bool `yaml:"refuse_query_credentials,omitempty"`
 }
@@ -142,9 +145,11 @@ func defaultConfig() *config {
 			RefreshLifetime: 720 * time.Hour, RefreshGrace: 10 * time.Second, KeyLifetime: 90 * 24 * time.Hour},
 		Limits: limitConfig{Body: 1 << 20, Connections: 2048, Evaluation: 100 * time.Millisecond, PasswordChecksAtOnce: 2,
 			MemoryForRemembering: 256 << 20},
-		RateLimits: defaultRateLimits(),
-		CheckOneIn: 10_000,
-		Log:        logConfig{Level: slog.LevelInfo},
+		RateLimits:  defaultRateLimits(),
+		CheckOneIn:  10_000,
+		Log:         logConfig{Level: slog.LevelInfo},
+		DecisionLog: defaultDecisionLog(),
+		Tracing:     tracingConfig{Sample: 0.01},
 	}
 }
 
@@ -210,8 +215,8 @@ func settings(c *config) *pflag.FlagSet {
 	flags.BoolVar(&c.TLS.ClientCertificates, "tls-client-certificates", c.TLS.ClientCertificates, "ask clients for certificates, also self-signed ones; follows from tls-client-ca")
 	flags.Var((*prefixes)(&c.Connections.AllowPrivate), "connections-allow-private", "networks that are not public and yet have identity providers or get webhooks, such as 10.1.0.0/16,fd00::/8")
 	flags.StringVar(&c.DNS.Resolver, "dns-resolver", c.DNS.Resolver, "DNS server that is asked for the challenges of domains, such as 127.0.0.1:53 (default: the system's)")
-	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Policies }}, "policies", "folder of the default tenant's policies, followed while it changes (default: those built in)")
-	flags.Var(tenantSetting{c, func(t *tenantConfig) *string { return &t.Directory }}, "directory", "directory file to import at start when the default tenant is empty")
+	flags.Var(tenantSetting{c, func(t *tenantConfig) string { return t.Policies.Path }, func(t *tenantConfig, v string) { t.Policies = policiesConfig{Path: v} }}, "policies", "folder, bundle or URL of a bundle with the default tenant's policies, followed while it changes (default: those built in)")
+	flags.Var(tenantSetting{c, func(t *tenantConfig) string { return t.Directory }, func(t *tenantConfig, v string) { t.Directory = v }}, "directory", "directory file to import at start when the default tenant is empty")
 	flags.DurationVar(&c.Tokens.AccessLifetime, "tokens-access-lifetime", c.Tokens.AccessLifetime, "lifetime of access tokens whose client and API set none")
 	flags.DurationVar(&c.Tokens.ClockLeeway, "tokens-clock-leeway", c.Tokens.ClockLeeway, "how far clocks may differ, at most 60s")
 	flags.DurationVar(&c.Tokens.CodeLifetime, "tokens-code-lifetime", c.Tokens.CodeLifetime, "lifetime of authorization codes")
@@ -226,6 +231,7 @@ func settings(c *config) *pflag.FlagSet {
 	c.RateLimits.addTo(flags)
 	c.Mail.addTo(flags)
 	flags.Uint64Var(&c.CheckOneIn, "check-one-in", c.CheckOneIn, "one in so many evaluations is repeated by OPA's evaluator in the background, to check Mandate's own; 0 for none")
+	c.DecisionLog.addTo(flags)
 	flags.TextVar(&c.Log.Level, "log-level", c.Log.Level, "debug, info, warn or error")
 	return flags
 }
@@ -233,7 +239,8 @@ func settings(c *config) *pflag.FlagSet {
 // tenantSetting is a setting of the default tenant.
 type tenantSetting struct {
 	config *config
-	field  func(*tenantConfig) *string
+	get    func(*tenantConfig) string
+	set    func(*tenantConfig, string)
 }
 
 func (s tenantSetting) Type() string { return "path" }
@@ -243,12 +250,12 @@ func (s tenantSetting) String() string {
 		return ""
 	}
 	t := s.config.Tenants[string(server.DefaultTenant)]
-	return *s.field(&t)
+	return s.get(&t)
 }
 
 func (s tenantSetting) Set(value string) error {
 	t := s.config.Tenants[string(server.DefaultTenant)]
-	*s.field(&t) = value
+	s.set(&t, value)
 	s.config.Tenants[string(server.DefaultTenant)] = t
 	return nil
 }
@@ -310,10 +317,17 @@ func (c *config) complete() error {
 	}
 	var problems []error
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	for name := range c.Tenants {
+	for name, tenant := range c.Tenants {
 		if !datastore.TenantID(name).Valid() {
 			wrong("tenants: %q must be lower case letters, digits and inner hyphens, at most 63", name)
 		}
+		for _, problem := range tenant.Policies.complete() {
+			wrong("tenants.%s.policies: %s", name, problem)
+		}
+		if problem := tenant.PoliciesRule.complete(); problem != "" {
+			wrong("tenants.%s.policies_rule: %s", name, problem)
+		}
+		c.Tenants[name] = tenant
 	}
 	if u, err := url.Parse(c.publicURL(c.Listen)); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "" {
 		wrong("public_url must be an http or https URL without user, path, query and fragment: tenants have paths of their own")
@@ -336,6 +350,7 @@ func (c *config) complete() error {
 	}
 	problems = append(problems, c.Tokens.check()...)
 	problems = append(problems, c.Mail.check()...)
+	problems = append(problems, c.DecisionLog.check()...)
 	if c.Limits.Body < 1<<10 || c.Limits.Body > 1<<30 {
 		wrong("limits.body must be between 1KiB and 1GiB")
 	}
@@ -348,6 +363,7 @@ func (c *config) complete() error {
 	if c.Limits.PasswordChecksAtOnce < 1 || c.Limits.PasswordChecksAtOnce > 1024 {
 		wrong("limits.password_checks_at_once must be between 1 and 1024")
 	}
+	problems = append(problems, c.Tracing.check()...)
 	if c.History < time.Minute {
 		wrong("history must be at least 1m")
 	}

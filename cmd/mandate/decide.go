@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -17,9 +18,9 @@ import (
 
 // question is what decide asks, from its flags.
 type question struct {
-	subject, action, resource, org, context string
-	remote                                  remote
-	explain, json                           bool
+	subject, action, resource, org, context, asOf string
+	remote                                        remote
+	explain, all, json                            bool
 }
 
 const statusDenied = exitStatus(3)
@@ -33,14 +34,18 @@ func decideCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 
 At a server the credential of the caller is the value of an Authorization header, taken from the variable
 MANDATE_AUTHORIZATION or from --authorization-file: "Bearer mdt_ak_…" or "Basic …". Asking about others takes
-the scope decide; --explain takes manage as well.
+the scope decide; --explain and --as-of take manage as well.
+
+--as-of decides as it would have been decided at a revision or a time: by the facts and the policies of then.
 
 The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`,
 		Example: `  mandate decide --subject user:bob --action documents:write --resource document:report --org acme --explain
   MANDATE_AUTHORIZATION='Bearer mdt_ak_…' mandate decide --server http://127.0.0.1:8080 --subject user:bob \
-      --action documents:read --resource document:report --org acme`,
+      --action documents:read --resource document:report --org acme
+  mandate decide --subject user:mallory --action documents:read --resource document:report --org acme --as-of 2026-11-17T10:00:00Z`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			q.explain = q.explain || q.all
 			body, err := q.body()
 			if err != nil {
 				return err
@@ -49,7 +54,7 @@ The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`
 			if err != nil {
 				return err
 			}
-			text := []byte(printableLines(explanationText(answer)))
+			text := []byte(printableLines(explanationText(answer, q.all)))
 			if q.json {
 				if text, err = json.Marshal(answer, json.Deterministic(true), jsontext.WithIndent("  ")); err != nil {
 					return fmt.Errorf("print the decision: %w", err)
@@ -73,7 +78,9 @@ The exit status is 0 when allowed, 3 when denied, 1 when there was no decision.`
 	flags.StringVar(&q.org, "org", "", "organization that the resource belongs to")
 	flags.StringVar(&q.context, "context", "", "context of the request, a JSON object")
 	q.remote.addFlags(flags)
-	flags.BoolVar(&q.explain, "explain", false, "say which rules held, which did not, and which facts were read")
+	flags.StringVar(&q.asOf, "as-of", "", "revision or time (2026-11-17T10:00:00Z) as of which to decide")
+	flags.BoolVar(&q.explain, "explain", false, "say which rules allowed it, or what would have to be different and what the closest rules failed by")
+	flags.BoolVar(&q.all, "all", false, "with --explain: every rule that was tried and every fact that was read as well")
 	flags.BoolVar(&q.json, "json", false, "print JSON")
 	return cmd
 }
@@ -122,7 +129,7 @@ func (q question) ask(cmd *cobra.Command, lookupEnv func(string) (string, bool),
 		return server.Explained{}, err
 	}
 	operator := &authn.Principal{Type: authn.Workload, Subject: "operator", Scopes: []string{"decide", "manage"}}
-	answer, err := s.server.Explain(cmd.Context(), directory.Tenant(q.remote.tenant), operator, body)
+	answer, err := s.server.Explain(cmd.Context(), directory.Tenant(q.remote.tenant), operator, body, q.asOf)
 	if !q.explain {
 		answer.Explanation = nil
 	}
@@ -134,6 +141,9 @@ func (q question) askServer(cmd *cobra.Command, lookupEnv func(string) (string, 
 	path := "/access/v1/evaluation"
 	if q.explain {
 		path = "/v1/explain"
+	}
+	if q.asOf != "" {
+		path += "?as_of=" + url.QueryEscape(q.asOf)
 	}
 	text, err := q.remote.send(cmd, lookupEnv, http.MethodPost, path, body)
 	if err != nil {

@@ -262,17 +262,17 @@ func exportStore(cmd *cobra.Command, store datastore.Store, tenant directory.Ten
 // to read, whatever mode the former file has, and links such as /dev/stdout are not to be replaced. When writing fails, the former file is there as it was.
 func replaceFile(name string, write func(io.Writer) error) error {
 	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		return fmt.Errorf("write the export: %s is a link or no regular file: leave out --output for standard output", name)
+		return fmt.Errorf("write the output: %s is a link or no regular file: leave out --output for standard output", name)
 	}
 	to, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*") // with mode 0600
 	if err != nil {
-		return fmt.Errorf("write the export: %w", err)
+		return fmt.Errorf("write the output: %w", err)
 	}
 	if err := errors.Join(write(to), to.Sync(), to.Close()); err != nil {
 		return errors.Join(err, os.Remove(to.Name()))
 	}
 	if err := os.Rename(to.Name(), name); err != nil {
-		return errors.Join(fmt.Errorf("write the export: %w", err), os.Remove(to.Name()))
+		return errors.Join(fmt.Errorf("write the output: %w", err), os.Remove(to.Name()))
 	}
 	return nil
 }

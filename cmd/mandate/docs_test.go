@@ -221,22 +221,22 @@ func differ(at string, shown, got any) string {
 			}
 		}
 	default:
-		if shown != got && !isURL(shown) {
+		if shown != got && !isOfThisRun(shown) {
 			return fmt.Sprintf("%s is %v", at, got)
 		}
 	}
 	return ""
 }
 
-// isURL says whether it is one of this server, whose port is another each time.
-func isURL(value any) bool {
+// isOfThisRun says whether it is a URL of this server, whose port is another each time, or the revision of its policies.
+func isOfThisRun(value any) bool {
 	text, _ := value.(string)
-	return strings.HasPrefix(text, "http://127.0.0.1:")
+	return strings.HasPrefix(text, "http://127.0.0.1:") || shortRevision(text) != ""
 }
 
 // isNew says whether a member is made anew in each run.
 func isNew(name string) bool {
-	return strings.HasSuffix(name, "_at") || strings.HasSuffix(name, "revision") ||
+	return name == "at" || strings.HasSuffix(name, "_at") || strings.HasSuffix(name, "revision") ||
 		slices.Contains([]string{"decision_id", "key", "secret", "token", "client_secret", "access_token", "refresh_token", "prefix", "kid", "challenge", "device_code", "user_code",
-			"verification_uri_complete", "request_uri", "x", "y", "n", "signed_metadata", "next_cursor", "rules", "facts", "signs_from"}, name)
+			"verification_uri_complete", "request_uri", "x", "y", "n", "signed_metadata", "next_cursor", "bytes", "rules", "facts", "signs_from"}, name)
 }

@@ -50,7 +50,7 @@ built-in policies it takes the scope manage, of the whole tenant.`,
 		Args: noSuchKeyVerb,
 	}, listKeys)
 	cmd.AddCommand(keyCommand(lookupEnv, &cobra.Command{Use: "list", Short: "List the keys, as does mandate keys alone", Args: cobra.NoArgs}, listKeys),
-		rotateCommand(lookupEnv), revokeCommand(lookupEnv))
+		rotateCommand(lookupEnv), revokeCommand(lookupEnv), drillCommand(lookupEnv))
 	return cmd
 }
 

@@ -23,7 +23,6 @@ import (
 // among them: the test starts it as it stands, but at a free port.
 func notRun() map[string]string {
 	return map[string]string{
-		"opa test policies/":                  "OPA is no part of Mandate: CI runs it with the pinned version, and Mandate runs the same tests before it serves a folder",
 		"mandate serve --config mandate.yaml": "it serves with TLS on all addresses: TestServeWithConfiguration; the configuration itself is checked",
 	}
 }
@@ -31,8 +30,9 @@ func notRun() map[string]string {
 // shownOnly says of each other language why its blocks are not run.
 func shownOnly() map[string]string {
 	return map[string]string{
-		"go": "a part of a program: server/oauth2_client_test.go is the whole",
-		"js": "a part of a program: interop/openid-client.mjs is the whole",
+		"go":   "a part of a program: server/oauth2_client_test.go is the whole",
+		"js":   "a part of a program: interop/openid-client.mjs is the whole",
+		"rego": "a part of a policy: opa-users.md runs it",
 	}
 }
 
@@ -42,6 +42,9 @@ const (
 	pageReceiver = "127.0.0.1:8090"
 	pageFolder   = "/tmp/mandate-dev-1234"
 )
+
+// configFile is what a page's configuration is called, with which it may start the server.
+const configFile = "mandate.yaml"
 
 // TestPages does what the README and each page of docs say, and compares what comes of it with what they show.
 func TestPages(t *testing.T) {
@@ -118,10 +121,17 @@ func tryPage(t *testing.T, page string) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "directory.yaml"), exampleYAML)
+	page = strings.ReplaceAll(page, pageReceiver, freeAddress(t))
+	blocks := blocksOf(page)
+	// The first configuration is there before the server, which may be started with it.
+	if i := slices.IndexFunc(blocks, func(b block) bool { return b.language == "yaml" }); i >= 0 {
+		write(t, filepath.Join(dir, configFile), blocks[i].text)
+	}
 	server := start(t, dir, append(startOf(t, page), "--listen", "127.0.0.1:0", "--dns-resolver", emptyDNS(t))...)
 	folder := server.wait(t, `^ +Variables +\. (\S+)/env$`)[1]
-	page = strings.NewReplacer(pageAddress, server.address, pageReceiver, freeAddress(t), pageFolder, folder).Replace(page)
-	sh, blocks, logged := startShell(t, dir), blocksOf(page), 0
+	page = strings.NewReplacer(pageAddress, server.address, pageFolder, folder).Replace(page)
+	blocks = blocksOf(page)
+	sh, logged := startShell(t, dir), 0
 	if fences := strings.Count(page, "```"); fences != 2*len(blocks) {
 		t.Errorf("the page has %d fences, and %d blocks were found", fences, len(blocks))
 	}
@@ -200,8 +210,8 @@ func startOf(t *testing.T, page string) []string {
 // configured checks a configuration that a page shows, and leaves it to the commands of the page.
 func configured(t *testing.T, dir string, b block) {
 	t.Helper()
-	write(t, filepath.Join(dir, "mandate.yaml"), b.text)
-	cmd := exec.CommandContext(t.Context(), "mandate", "config", "--config", "mandate.yaml")
+	write(t, filepath.Join(dir, configFile), b.text)
+	cmd := exec.CommandContext(t.Context(), "mandate", "config", "--config", configFile)
 	cmd.Dir = dir
 	if output, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("line %d: %v\n%s", b.line, err, output)

@@ -9,7 +9,8 @@ func policyCommand(lookupEnv func(string) (string, bool)) *cobra.Command {
 		Args:  noSuchVerb,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand()
-	_ = lookupEnv
+	cmd.AddCommand(policyInitCommand(), policyBuildCommand(), policyTestCommand(), policyLintCommand(), policyFmtCommand())
+	cmd.AddCommand(policyReplayCommand(lookupEnv), policyShadowCommand(lookupEnv))
+	cmd.AddCommand(policySetCommands(lookupEnv)...)
 	return cmd
 }

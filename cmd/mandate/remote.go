@@ -23,6 +23,7 @@ import (
 
 	"mandate/datastore"
 	"mandate/directory"
+	"mandate/manage"
 	"mandate/server"
 )
 
@@ -65,10 +66,12 @@ func (r *remote) chosen(cmd *cobra.Command, lookupEnv func(string) (string, bool
 type call struct {
 	method, path string
 	body         []byte
+	media        string // of the body, JSON when empty
 	key          string // Idempotency-Key
 	ifMatch      uint64 // revision, 0 for any
 	confirmed    bool
 	list, show   string // commands that help when there is no such record, and when it was changed
+	larger       string // what to do when the body is too large
 }
 
 // send makes a request to the server, with the credential that the operator gave, and returns the body of the answer.
@@ -157,7 +160,7 @@ func (q call) once(ctx context.Context, base, authorization string) ([]byte, err
 	case q.method == http.MethodPatch:
 		request.Header.Set("Content-Type", "application/merge-patch+json")
 	case len(q.body) > 0:
-		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Content-Type", cmp.Or(q.media, "application/json"))
 	}
 	if q.key != "" {
 		request.Header.Set("Idempotency-Key", q.key)
@@ -238,6 +241,7 @@ type serverError struct {
 		Field   string `json:"field"`
 		Message string `json:"message"`
 	} `json:"errors"`
+	Groups []manage.PolicyTurn `json:"groups"` // that nobody has acknowledged
 }
 
 func (q call) refusal(response *http.Response, body []byte) error {
@@ -260,6 +264,8 @@ func (q call) advice(e *serverError) string {
 	switch {
 	case e.status == http.StatusUnauthorized:
 		return authorizationEnv + ` must be the whole header, such as "Bearer mdt_ak_…", with a credential of this tenant that still is good`
+	case e.status == http.StatusRequestEntityTooLarge && q.larger != "":
+		return q.larger
 	case e.status == http.StatusNotFound && q.list != "":
 		return "see " + q.list
 	case e.status == http.StatusPreconditionFailed && q.show != "":

@@ -98,6 +98,9 @@ func cellText(member string, value jsontext.Value) string {
 		if at, err := time.Parse(time.RFC3339Nano, string(text)); err == nil && namesTime(member) {
 			return at.UTC().Format(time.RFC3339)
 		}
+		if short := shortRevision(string(text)); short != "" {
+			return short
+		}
 		return printable(string(text))
 	case '[':
 		var items []string
@@ -115,6 +118,14 @@ func cellText(member string, value jsontext.Value) string {
 		return strings.Join(items, ",")
 	}
 	return printable(value.String())
+}
+
+// shortRevision is how people read the revision of a policy set, by which commands know it; empty for other texts.
+func shortRevision(text string) string {
+	if len(text) != 64 || strings.Trim(text, "0123456789abcdef") != "" {
+		return ""
+	}
+	return text[:12]
 }
 
 func namesTime(member string) bool {

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,6 +62,7 @@ printed with five commands to try, and with the policies of ./policies when ther
 // answered, when connections are queued already.
 func serve(cmd *cobra.Command, c *config, prepare func(*service) error) error {
 	ctx := cmd.Context()
+	signal.Ignore(syscall.SIGPIPE) // a reader of the standard output that goes away is no reason to end
 	log := logger(cmd, c)
 	certificates, err := c.certificates()
 	if err != nil {
@@ -183,8 +186,8 @@ func serveDev(cmd *cobra.Command, c *config) error {
 	c.Data, c.MasterKey, c.dev = folder, folder+"/master.key", true
 	c.Mail.forDev(c.Data)
 	tenant := c.Tenants["default"]
-	if info, err := os.Stat("policies"); tenant.Policies == "" && err == nil && info.IsDir() {
-		tenant.Policies = "policies"
+	if info, err := os.Stat("policies"); tenant.Policies.builtIn() && err == nil && info.IsDir() {
+		tenant.Policies.Path = "policies"
 	}
 	c.Tenants["default"] = tenant
 	example, err := newExample()
@@ -196,8 +199,11 @@ func serveDev(cmd *cobra.Command, c *config) error {
 			return fmt.Errorf("load the example: %w", err)
 		}
 		policies := "the built-in policies"
-		if tenant.Policies != "" {
-			policies = "the policies of ./" + strings.TrimPrefix(tenant.Policies, "./") + ", which you can edit while it runs"
+		switch place := tenant.Policies; {
+		case place.URL != "":
+			policies = "the policies of a bundle server"
+		case !place.builtIn():
+			policies = "the policies of ./" + strings.TrimPrefix(place.Path, "./") + ", which you can edit while it runs"
 		}
 		variables := c.Data + "/env"
 		if err := example.writeVariables(variables, c.PublicURL, c.Mail.Folder); err != nil {

@@ -311,7 +311,7 @@ func TestDecideAtARunningServer(t *testing.T) {
 	}{
 		{"allowed", "key-of-the-gateway", "user:alice", nil, 0, "ALLOW  role:"},
 		{"denied", "key-of-the-gateway", "user:bob", nil, 3, "DENY  principal_unknown:"},
-		{"explained to an administrator", "key-of-the-admin", "user:alice", []string{"--explain"}, 0, "Facts that were read"},
+		{"explained to an administrator", "key-of-the-admin", "user:alice", []string{"--explain"}, 0, "The rules that allowed it"},
 		{"not explained to others", "key-of-the-gateway", "user:alice", []string{"--explain"}, 1, "the server answered 403 Forbidden: The caller's credential lacks the scope manage"},
 		{"wrong credential", "wrong", "user:alice", nil, 1, "the server answered 401 Unauthorized: the credential is not valid"},
 	} {

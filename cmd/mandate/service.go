@@ -22,8 +22,8 @@ import (
 	"mandate/engine"
 	"mandate/manage"
 	"mandate/outbound"
-	"mandate/policies"
 	"mandate/policyset"
+	"mandate/replay"
 	"mandate/server"
 	"mandate/tokens"
 )
@@ -40,6 +40,7 @@ type service struct {
 	show func([]directory.Made)
 	log  *slog.Logger
 
+	endTraces func() error
 	follow    context.CancelFunc
 	following sync.WaitGroup
 }
@@ -68,7 +69,7 @@ func openExisting(ctx context.Context, c *config, log *slog.Logger) (datastore.S
 	return openStore(ctx, c, log)
 }
 
-// openService opens everything and follows the policies' folders until close. Without show, it is for asking an existing
+// openService opens everything and follows the sources of policies until close. Without show, it is for asking an existing
 // store only.
 func openService(ctx context.Context, c *config, log *slog.Logger, show func([]directory.Made)) (*service, error) {
 	open := openStore
@@ -110,25 +111,23 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 	var tenants []server.Tenant
 	for name, settings := range c.Tenants {
 		id := directory.Tenant(name)
-		set, err := compilePolicies(ctx, settings.Policies)
+		source, err := settings.Policies.source()
 		if err != nil {
-			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
+			return fmt.Errorf("policies of tenant %s: %w", name, err)
 		}
-		s.logUnplanned(id, set)
 		log, err := s.openLog(c, id)
 		if err != nil {
 			return fmt.Errorf("decision log of tenant %s: %w", name, err)
 		}
-		decides := engine.New(datastore.TenantID(id), set, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn, Log: log})
+		decides := engine.New(datastore.TenantID(id), nil, engine.Options{EvaluationLimit: c.Limits.Evaluation, CheckOneIn: c.CheckOneIn, Log: log})
 		s.engines[id] = decides
-		library := policyset.New(policyset.Options{Tenant: id, Store: s.store, Engine: decides, Now: time.Now})
-		if s.show != nil {
-			err = library.Offer(ctx, set, settings.source())
-		} else {
-			err = library.Apply(ctx)
+		library := policyset.New(policyset.Options{Tenant: id, Store: s.store, Engine: decides, Source: source, TwoPerson: settings.PoliciesRule.TwoPerson, Log: s.log, Now: time.Now})
+		begin := library.Start
+		if s.show == nil {
+			begin = library.Use
 		}
-		if err != nil {
-			return err
+		if err := begin(ctx); err != nil {
+			return fmt.Errorf("policies of tenant %s:\n%w", name, err)
 		}
 		issuer := server.Issuer(c.PublicURL, id)
 		events := securityEvents(id)
@@ -141,10 +140,16 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 			continue
 		}
 		s.following.Go(func() { log.Run(following) })
-		s.following.Go(func() { s.checkDecisions(following, id) })
-		if settings.Policies != "" {
-			s.following.Go(func() { s.followPolicies(following, id, library, settings.Policies) })
+		figures, err := s.startSinks(following, c, id, log)
+		if err != nil {
+			return err
 		}
+		tenant.Metrics = append(tenant.Metrics, figures...)
+		if id == server.DefaultTenant {
+			tenant.Metrics = append(tenant.Metrics, storeBytes(c.Data))
+		}
+		s.following.Go(func() { s.checkDecisions(following, id) })
+		s.following.Go(func() { library.Follow(following) })
 		if err := s.importWhenEmpty(ctx, id, settings.Directory); err != nil {
 			return err
 		}
@@ -167,43 +172,58 @@ func (s *service) start(ctx, following context.Context, c *config) error {
 		queue := delivery.New(delivery.Options{Tenant: id, Store: s.store, Master: s.master, HTTP: delivery.NewClient(c.dev, c.Connections.AllowPrivate),
 			Mailer: mailer, Log: s.log, Now: time.Now})
 		tenant.Manage = manage.New(manage.Options{Tenant: id, Issuer: issuer, Store: s.store, Master: s.master, Policy: decides,
-			Authn: tenant.Authn, Tokens: tenant.Tokens, Deliveries: queue, DNS: names, Now: time.Now, AllowHTTP: c.dev})
+			Authn: tenant.Authn, Tokens: tenant.Tokens, Deliveries: queue, Policies: library, PolicyRule: settings.PoliciesRule.reading(filepath.Join(c.Data, "decisions", string(id))), DNS: names, Now: time.Now, AllowHTTP: c.dev})
 		tenant.Metrics = append(tenant.Metrics, queue.Collectors()...)
+		shadow := replay.NewShadow(name, decides, memory)
+		tenant.Shadow = shadow
+		tenant.Metrics = append(tenant.Metrics, shadow.Collectors()...)
+		s.following.Go(func() { shadow.Run(following) })
+		tenant.Metrics = append(tenant.Metrics, library.Collectors()...)
 		if mailer != nil {
 			tenant.Deliveries = queue
 		}
 		s.following.Go(func() { queue.Run(following) })
-		s.following.Go(func() { s.maintain(following, id, tenant.Tokens, tenant.Authn, tenant.Manage) })
+		s.following.Go(func() { s.maintain(following, tenant) })
 		tenants = append(tenants, tenant)
 	}
-	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections,
+	tracer, end, err := c.Tracing.tracer(ctx)
+	if err != nil {
+		return err
+	}
+	s.endTraces = end
+	s.server, err = server.New(server.Options{Store: s.store, Memo: memory, Tenants: tenants, Tracer: tracer, BodyLimit: int(c.Limits.Body), Connections: c.Limits.Connections,
 		Proxied: c.proxied(), TrustedProxies: c.TrustedProxies, RateLimits: c.RateLimits.limits(), Log: s.log})
 	return err
 }
 
 func securityEvents(tenant directory.Tenant) *prometheus.CounterVec {
-	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mandate_security_events_total",
+	events := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "mandate_security_events_total",
 		Help: "Signs that somebody may have got hold of what is not theirs.", ConstLabels: prometheus.Labels{"tenant": string(tenant)}}, []string{"type"})
+	for _, kind := range []string{"code_replayed", "refresh_token_reused"} {
+		events.WithLabelValues(kind)
+	}
+	return events
 }
 
 // lastFlush is for how long the end waits for the last use of credentials to be written down.
 const lastFlush = 5 * time.Second
 
-// maintain rotates signing keys, removes what has expired, writes down which credentials were used and looks again at domains, each
-// minute.
-func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer *tokens.Issuer, credentials *authn.Authenticator, manager *manage.Manager) {
+// maintain rotates signing keys, removes what has expired, writes down which credentials were used, looks again at domains, and makes
+// sure that the active policies decide, each minute.
+func (s *service) maintain(ctx context.Context, of server.Tenant) {
+	tenant := of.ID
 	defer func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
 		defer cancel()
-		if err := credentials.FlushUsage(ending); err != nil {
+		if err := of.Authn.FlushUsage(ending); err != nil {
 			s.log.Error("the last use of credentials is lost", "tenant", tenant, "error", err)
 		}
 	}()
 	ticker := time.NewTicker(time.Minute)
 	defer ticker.Stop()
 	for {
-		done, err := issuer.Maintain(ctx)
-		err = errors.Join(err, credentials.FlushUsage(ctx), manager.Maintain(ctx))
+		done, err := of.Tokens.Maintain(ctx)
+		err = errors.Join(err, of.Authn.FlushUsage(ctx), of.Manage.Maintain(ctx), of.Policies.Apply(ctx))
 		if len(done.Rotated) > 0 {
 			s.log.Info("signing keys rotated", "tenant", tenant, "next", done.Rotated)
 		}
@@ -224,72 +244,6 @@ func (s *service) maintain(ctx context.Context, tenant directory.Tenant, issuer 
 	}
 }
 
-func compilePolicies(ctx context.Context, folder string) (*engine.PolicySet, error) {
-	if folder == "" {
-		return engine.CompileTested(ctx, policies.FS)
-	}
-	return engine.Compile(ctx, os.DirFS(folder))
-}
-
-// followPolicies swaps in each good version of the folder; after a bad one the last good one goes on serving.
-func (s *service) followPolicies(ctx context.Context, tenant directory.Tenant, library *policyset.Library, folder string) {
-	decides := s.engines[tenant]
-	err := engine.Follow(ctx, folder, decides.Policies(), func(set *engine.PolicySet, err error) {
-		if err == nil {
-			err = library.Offer(ctx, set, sourceFolder)
-		}
-		if err != nil {
-			s.logRefusal(err, "tenant", tenant, "folder", folder, "serving", decides.Policies().ShortRevision())
-			return
-		}
-		s.log.Info("policies changed", "tenant", tenant, "folder", folder, "serving", set.ShortRevision())
-		s.logUnplanned(tenant, set)
-	})
-	if err != nil {
-		s.log.Error("policies are no longer followed", "tenant", tenant, "folder", folder, "error", err)
-	}
-}
-
-// Where policy sets come from, as their records say.
-const (
-	sourceFolder  = "folder"
-	sourceBuiltin = "builtin"
-)
-
-func (t tenantConfig) source() string {
-	if t.Policies == "" {
-		return sourceBuiltin
-	}
-	return sourceFolder
-}
-
-// openLog opens the decision log of a tenant. Where nobody is served, nothing is logged.
-func (s *service) openLog(c *config, tenant directory.Tenant) (*decisionlog.Log, error) {
-	if s.show == nil {
-		return decisionlog.Nothing(time.Now), nil
-	}
-	log, err := decisionlog.Open(filepath.Join(c.Data, "decisions", string(tenant)), decisionlog.Options{Tenant: string(tenant),
-		Key: s.master.SigningKey(tenant, "decision log"), Now: time.Now, Report: func(err error) {
-			if err != nil {
-				s.log.Error("the decision log fails, so that nothing is decided", "tenant", tenant, "error", err)
-				return
-			}
-			s.log.Info("the decision log works again", "tenant", tenant)
-		}})
-	if err != nil {
-		return nil, err
-	}
-	s.logs = append(s.logs, log)
-	return log, nil
-}
-
-// logUnplanned says when decisions are slower than they could be.
-func (s *service) logUnplanned(tenant directory.Tenant, set *engine.PolicySet) {
-	if why := set.Unplanned(); why != nil {
-		s.log.Warn("OPA's evaluator decides by these policies, which takes longer", "tenant", tenant, "policies", set.ShortRevision(), "why", why)
-	}
-}
-
 // checkDecisions repeats a share of the decisions by OPA's evaluator. What differs is logged with all that it takes to
 // repeat it.
 func (s *service) checkDecisions(ctx context.Context, tenant directory.Tenant) {
@@ -300,22 +254,6 @@ func (s *service) checkDecisions(ctx context.Context, tenant directory.Tenant) {
 	})
 	if err != nil {
 		s.log.Error("decisions are no longer checked", "tenant", tenant, "error", err)
-	}
-}
-
-// logRefusal writes a line for each problem, up to what a person would read.
-func (s *service) logRefusal(err error, attrs ...any) {
-	const most = 10
-	problems := []string{err.Error()}
-	if refused := (*engine.CompileError)(nil); errors.As(err, &refused) {
-		problems = nil
-		for _, p := range refused.Problems {
-			problems = append(problems, p.String())
-		}
-	}
-	s.log.Error("policies refused, the former ones go on serving", append(attrs, "problems", len(problems))...)
-	for _, p := range problems[:min(len(problems), most)] {
-		s.log.Error("policy problem", "at", p)
 	}
 }
 
@@ -376,6 +314,9 @@ func (s *service) close() error {
 	s.follow()
 	s.following.Wait()
 	var failed error
+	if s.endTraces != nil {
+		failed = s.endTraces()
+	}
 	for _, log := range s.logs {
 		failed = errors.Join(failed, log.Close())
 	}

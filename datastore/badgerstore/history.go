@@ -43,19 +43,11 @@ func (s *Store) DiscardHistory(ctx context.Context) error {
 // expired returns the newest revision that was committed at or before the cutoff. It is the present floor
 // when only housekeeping has been committed since, so that an idle store does not go on discarding its own discards.
 func (s *Store) expired(ctx context.Context, cutoff time.Time) (datastore.Revision, error) {
-	oldest, newest := s.oldest(), s.Newest()
-	var failed error
-	after := sort.Search(int(newest-oldest), func(i int) bool {
-		c, err := s.logged(ctx, oldest+1+datastore.Revision(i))
-		if err != nil {
-			failed = err
-		}
-		return c.Time.After(cutoff)
-	})
-	if failed != nil {
-		return 0, failed
+	oldest := s.oldest()
+	floor, err := s.newestAt(ctx, oldest, cutoff)
+	if err != nil {
+		return 0, err
 	}
-	floor := oldest + datastore.Revision(after)
 	for r := oldest + 1; r <= floor; r++ {
 		c, err := s.logged(ctx, r)
 		if err != nil {
@@ -66,6 +58,40 @@ func (s *Store) expired(ctx context.Context, cutoff time.Time) (datastore.Revisi
 		}
 	}
 	return oldest, nil
+}
+
+// newestAt is the newest revision that was committed at or before t, or oldest when none after it was.
+func (s *Store) newestAt(ctx context.Context, oldest datastore.Revision, t time.Time) (datastore.Revision, error) {
+	var failed error
+	after := sort.Search(int(s.Newest()-oldest), func(i int) bool {
+		c, err := s.logged(ctx, oldest+1+datastore.Revision(i))
+		if err != nil {
+			failed = err
+		}
+		return c.Time.After(t)
+	})
+	return oldest + datastore.Revision(after), failed
+}
+
+// RevisionAt implements datastore.Store.
+func (s *Store) RevisionAt(ctx context.Context, t time.Time) (datastore.Revision, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, fmt.Errorf("find the revision at %v: %w", t, err)
+	}
+	now := s.now()
+	if t.After(now) {
+		return 0, fmt.Errorf("find the revision at %v: %w", t, datastore.ErrRevisionAhead)
+	}
+	oldest := s.oldest()
+	r, err := s.newestAt(ctx, oldest, t)
+	// When the oldest was committed is not known any more, only that it was before the window began.
+	if err == nil && r == oldest && oldest > 0 && t.Before(now.Add(-s.retention)) {
+		err = datastore.ErrRevisionGone
+	}
+	if err != nil {
+		return 0, fmt.Errorf("find the revision at %v: %w", t, err)
+	}
+	return r, nil
 }
 
 // raiseFloor makes the new floor durable, then refuses revisions before it, and only then lets Badger drop what no

@@ -45,7 +45,7 @@ type Options struct {
 	Bytes int64
 	// Now is the time that results are valid until; time.Now when nil.
 	Now func() time.Time
-	// Clock is only for tests of what a broken one would do; the store's own when nil.
+	// Clock is one of the store's past, where that is read, or for tests of what a broken one would do; the store's own when nil.
 	Clock Clock
 }
 

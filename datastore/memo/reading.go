@@ -33,12 +33,15 @@ type request struct {
 }
 
 // Begin begins a request at the newest revision. End must be called, after which the Reading cannot be used.
-func (m *Memo) Begin() *Reading {
+func (m *Memo) Begin() *Reading { return m.BeginAt(m.store.Newest()) }
+
+// BeginAt begins a request at a revision that the clock has come to.
+func (m *Memo) BeginAt(r datastore.Revision) *Reading {
 	q, ok := m.requests.Get().(*request)
 	if !ok {
 		q = new(request)
 	}
-	q.memo, q.rev, q.own = m, m.store.Newest(), true
+	q.memo, q.rev, q.own = m, r, true
 	q.root = Reading{request: q, until: math.MaxInt64}
 	return &q.root
 }

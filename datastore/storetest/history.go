@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ var historyTests = []test{
 	{"a view that falls out of the window says so", viewGone},
 	{"an idle store does not make revisions", idleHistory},
 	{"it stays gone after a restart", retentionRestart},
+	{"a time leads to the revision that was the newest then", revisionAt},
 	{"commits and watches go on meanwhile", retentionRunning},
 }
 
@@ -68,6 +70,53 @@ func retention(t *testing.T, s suite) {
 		t.Errorf("a commit after %d has revision %d", recent, got)
 	}
 	wantScan(t, view(t, store), dir, datastore.Path{}, "dir/a=4", "dir/b=1")
+}
+
+func revisionAt(t *testing.T, s suite) {
+	store, c := s.withClock(t)
+	p := tenant.Path("dir", "a")
+	begin := c.Now()
+	c.advance(time.Minute)
+	first := put(t, store, p, "1")
+	second := put(t, store, p, "2") // at the same time
+	c.advance(time.Minute)
+	third := put(t, store, p, "3")
+	c.advance(50 * time.Minute)
+	wantAt := func(after time.Duration, want datastore.Revision, failure error) {
+		t.Helper()
+		at := begin.Add(after)
+		got, err := store.RevisionAt(t.Context(), at)
+		if got != want || !errors.Is(err, failure) {
+			t.Errorf("after %v it was %d, %v; want %d, %v", after, got, err, want, failure)
+		}
+	}
+	for _, row := range []struct {
+		after   time.Duration
+		want    datastore.Revision
+		failure error
+	}{
+		{0, 0, nil}, // it was empty
+		{time.Minute - 1, 0, nil},
+		{time.Minute, second, nil},
+		{2*time.Minute - 1, second, nil},
+		{2 * time.Minute, third, nil},
+		{52 * time.Minute, third, nil},
+		{52*time.Minute + 1, 0, datastore.ErrRevisionAhead},
+	} {
+		wantAt(row.after, row.want, row.failure)
+	}
+	c.advance(9*time.Minute + time.Second) // the window begins a second after the first commits
+	discard(t, store)
+	wantGone(t, store, first)
+	wantAt(time.Minute-1, 0, datastore.ErrRevisionGone)
+	wantAt(time.Minute, 0, datastore.ErrRevisionGone)
+	wantAt(time.Minute+time.Second, second, nil)
+	wantAt(2*time.Minute, third, nil)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := store.RevisionAt(t.Context(), begin)
+	wantError(t, err, datastore.ErrClosed)
 }
 
 func viewGone(t *testing.T, s suite) {

@@ -111,7 +111,7 @@ by_permission_or_own if {
 
 # what they made: their keys,
 by_permission_or_own if {
-	action in {"apikeys.get", "apikeys.update", "apikeys.rotate", "apikeys.delete"}
+	action in {"apikeys.get", "apikeys.update", "apikeys.rotate", "apikeys.delete", "apikeys.drill"}
 	capacity == "member"
 	before.owner == holder
 }
