@@ -103,7 +103,7 @@ func TestFullDisk(t *testing.T) {
 
 func good(t *testing.T, folder string) decisionlog.Verified {
 	t.Helper()
-	v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{})
+	v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{}, nil)
 	if err != nil || len(v.Problems) > 0 || v.Torn > 0 {
 		t.Fatalf("verified: %+v, %v", v, err)
 	}

@@ -63,7 +63,7 @@ func FuzzSegment(f *testing.F) {
 		if _, err := decisionlog.Get(t.Context(), folder, decisionlog.IDAt(time.Now())); err == nil {
 			t.Error("found what is not there")
 		}
-		if _, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{}); err != nil {
+		if _, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{}, nil); err != nil {
 			t.Errorf("verify: %v", err)
 		}
 		if l, err := decisionlog.Open(folder, decisionlog.Options{Tenant: "default", Key: key32(0)}); err == nil {

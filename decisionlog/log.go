@@ -93,7 +93,6 @@ type Log struct {
 
 	syncing  sync.Mutex
 	synced   atomic.Uint64
-	head     atomic.Pointer[Head] // the newest that the disk has
 	failures atomic.Uint64
 	lost     atomic.Uint64
 	failing  atomic.Bool // as was reported
@@ -354,11 +353,11 @@ func (l *Log) next() error {
 	return nil
 }
 
-// sign appends a signed head, unless there is nothing new to sign, and returns the newest. l.mu and l.writing are held.
-func (l *Log) sign() *Head {
+// sign appends a signed head, unless there is nothing new to sign. l.mu and l.writing are held.
+func (l *Log) sign() {
 	end := link(l.pending[len(l.pending)-linkBytes:])
 	if l.o.Key == nil || (l.signed != nil && end == l.after) {
-		return l.signed
+		return
 	}
 	head := signHead(l.o.Key, l.o.Tenant, Head{Segment: l.segment, Offset: uint64(l.at), Link: end, At: l.o.Now().UTC()})
 	before := len(l.pending)
@@ -366,7 +365,6 @@ func (l *Log) sign() *Head {
 	l.signed, l.after = &head, link(l.pending[len(l.pending)-linkBytes:])
 	l.at += int64(len(l.pending) - before)
 	l.appended.Add(uint64(len(l.pending) - before))
-	return l.signed
 }
 
 // sync waits until the disk has what was written up to wanted.
@@ -415,10 +413,9 @@ func (l *Log) Run(ctx context.Context) {
 
 // Checkpoint signs what is there, writes it and waits until the disk has it. It ends a segment that has grown old.
 func (l *Log) Checkpoint() {
-	before := l.Mark()
 	l.writing.Lock()
 	l.mu.Lock()
-	head := l.sign()
+	l.sign()
 	l.mu.Unlock()
 	l.write()
 	if l.good >= l.o.SegmentBytes || l.grownOld() {
@@ -426,18 +423,6 @@ func (l *Log) Checkpoint() {
 	}
 	l.writing.Unlock()
 	l.sync(l.written.Load())
-	if l.Mark() == before && head != nil {
-		l.head.Store(head)
-	}
-}
-
-// Head is the newest signed head that the disk has. It is none before the first Checkpoint.
-func (l *Log) Head() (Head, bool) {
-	h := l.head.Load()
-	if h == nil {
-		return Head{}, false
-	}
-	return *h, true
 }
 
 // Close signs and syncs the log. Nothing may be appended after, and Run must have ended.

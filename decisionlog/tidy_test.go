@@ -111,7 +111,7 @@ func TestChangedSegmentIsNotCutOff(t *testing.T) {
 	if r, err := decisionlog.Get(t.Context(), folder, last); err != nil || r.ID != last {
 		t.Errorf("the log does not go on: %v", err)
 	}
-	v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{})
+	v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), decisionlog.Head{}, nil)
 	if err != nil || len(v.Problems) == 0 || v.Problems[0].What != decisionlog.Changed || v.Problems[0].ID != id {
 		t.Errorf("verified: %+v, %v", v, err)
 	}

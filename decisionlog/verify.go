@@ -67,13 +67,12 @@ const progressEvery = 10_000
 const unsignedFor = time.Minute
 
 // Verify computes the chain of the log in a folder anew and checks what was signed, by the key. The anchor is a head that was kept
-// elsewhere, or the zero Head. The error is about what kept it from looking. A log that is being written can be verified too.
-func Verify(ctx context.Context, folder, tenant string, key ed25519.PublicKey, anchor Head) (Verified, error) {
-	return VerifyWith(ctx, folder, tenant, key, anchor, func(int) {})
-}
-
-// VerifyWith is Verify that tells now and then how many records it has seen.
-func VerifyWith(ctx context.Context, folder, tenant string, key ed25519.PublicKey, anchor Head, progress func(records int)) (Verified, error) {
+// elsewhere, or the zero Head. It tells progress now and then how many records it has seen, unless that is nil. The error is about what
+// kept it from looking. A log that is being written can be verified too.
+func Verify(ctx context.Context, folder, tenant string, key ed25519.PublicKey, anchor Head, progress func(records int)) (Verified, error) {
+	if progress == nil {
+		progress = func(int) {}
+	}
 	v := verifier{folder: folder, tenant: tenant, key: key, anchor: anchor, progress: progress}
 	err := v.verify(ctx)
 	v.Removed = v.removed.Segment

@@ -62,14 +62,21 @@ func written(t *testing.T, folder string, key ed25519.PrivateKey) decisionlog.He
 		}
 		l.Checkpoint()
 	}
-	head, ok := l.Head()
-	if !ok {
-		t.Fatal("there is no head")
-	}
+	head := newestHead(t, folder, key)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return head
+}
+
+// newestHead is what an auditor keeps.
+func newestHead(t *testing.T, folder string, key ed25519.PrivateKey) decisionlog.Head {
+	t.Helper()
+	v, err := decisionlog.Verify(t.Context(), folder, "default", public(key), decisionlog.Head{}, nil)
+	if err != nil || v.Head == nil {
+		t.Fatal("there is no head", err)
+	}
+	return *v.Head
 }
 
 // Every manner of tampering is found and named.
@@ -214,7 +221,7 @@ func TestTamperingIsFound(t *testing.T) {
 			if err := row.tamper(folder); err != nil {
 				t.Fatal(err)
 			}
-			v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor)
+			v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -288,7 +295,7 @@ func TestRetention(t *testing.T) {
 				}
 			}
 			l.Checkpoint()
-			anchor, _ := l.Head()
+			anchor := newestHead(t, folder, key32(0))
 			before := listed(t, folder)
 			now = now.Add(row.advance)
 			for range 2 {
@@ -316,12 +323,12 @@ func TestRetention(t *testing.T) {
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}
-			v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor)
+			v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor, nil)
 			if err != nil || len(v.Problems) > 0 || v.Records != len(records)+1 || v.Removed != left[0]-1 {
 				t.Errorf("verified: %+v, %v", v, err)
 			}
 			if err := os.Remove(filepath.Join(folder, "removed.json")); err == nil {
-				if v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor); err != nil || len(v.Problems) == 0 {
+				if v, err := decisionlog.Verify(t.Context(), folder, "default", public(key32(0)), anchor, nil); err != nil || len(v.Problems) == 0 {
 					t.Errorf("without the note: %+v, %v", v, err)
 				}
 			}

@@ -178,7 +178,7 @@ func checkLogged(t *testing.T, data string, answered map[string]bool) {
 		t.Fatal(err)
 	}
 	key, _ := master.SigningKey("default", "decision log").Public().(ed25519.PublicKey)
-	if v, err := decisionlog.Verify(t.Context(), folder, "default", key, decisionlog.Head{}); err != nil || len(v.Problems) > 0 {
+	if v, err := decisionlog.Verify(t.Context(), folder, "default", key, decisionlog.Head{}, nil); err != nil || len(v.Problems) > 0 {
 		t.Errorf("verified: %+v, %v", v, err)
 	}
 }

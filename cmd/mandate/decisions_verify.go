@@ -111,7 +111,7 @@ func (o *verification) verify(cmd *cobra.Command) error {
 		return err
 	}
 	m := newMeter(cmd.ErrOrStderr())
-	found, err := decisionlog.VerifyWith(cmd.Context(), filepath.Join(c.Data, "decisions", o.at.tenant), o.at.tenant, key, anchor,
+	found, err := decisionlog.Verify(cmd.Context(), filepath.Join(c.Data, "decisions", o.at.tenant), o.at.tenant, key, anchor,
 		func(records int) { m.show(amount{records: records}) })
 	m.clear()
 	if err != nil {
