@@ -161,9 +161,9 @@ func (s *service) openLog(c *config, tenant directory.Tenant) (*decisionlog.Log,
 	if s.show == nil {
 		return decisionlog.Nothing(time.Now), nil
 	}
-	failing := "the decision log fails, so that nothing is decided"
+	failing := "the decision log fails; while it cannot be written, nothing is decided"
 	if c.DecisionLog.WhenFull == whenFullAllow {
-		failing = "the decision log fails, so that decisions are made without being logged"
+		failing = "the decision log fails; while it cannot be written, decisions are made without being logged"
 	}
 	log, err := decisionlog.Open(filepath.Join(c.Data, "decisions", string(tenant)), decisionlog.Options{Tenant: string(tenant),
 		Mode: decisionlog.Mode(c.DecisionLog.Mode), AllowUnlogged: c.DecisionLog.WhenFull == whenFullAllow, SegmentBytes: int64(c.DecisionLog.SegmentSize),
